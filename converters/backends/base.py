@@ -1,0 +1,37 @@
+"""What a backend must do: judge operators, and compile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from converters.artifact import Artifact
+    from converters.model import Model
+    from converters.partition.types import Recipe
+    from converters.quantize.calibration import Calibration
+    from converters.verdict import Verdict
+
+    Progress = Callable[[str, int, int], None]  # what, done, total
+
+
+class Backend(Protocol):
+    """Compiles models for one runtime. `name` is the runtime's name."""
+
+    name: str
+
+    def judge(self, model: Model) -> tuple[Verdict, ...]:
+        """One verdict per source operator, in order; a yes says what the operator becomes."""
+        ...
+
+    def compile(
+        self, model: Model, recipe: Recipe, calibration: Calibration | None, progress: Progress
+    ) -> Artifact:
+        """The model as one file for the runtime.
+
+        Raises:
+            UnsupportedOperator: an operator was refused by `judge`.
+            CalibrationError: `recipe` needs calibration and it is None or does not fit.
+            QuantizationError: the model cannot be quantised as `recipe` says.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""A TFLite-level graph: `ir` (the types), `read` and `write` (flatbuffers), `verify`, `passes` (rewrites)."""

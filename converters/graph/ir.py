@@ -1,0 +1,63 @@
+"""The TFLite-level graph that every source is lowered to and every rewrite works on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from attrs import define, field
+
+from device_agent.bundle import Quantization
+
+
+@define
+class GraphTensor:
+    """A tensor of the graph. `data` is its value where it is a constant: dtype and shape as stated here."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str  # NumPy's name
+    data: np.ndarray | None = field(default=None, eq=False)
+    quantization: Quantization | None = None
+
+
+@define
+class GraphOperator:
+    """An operator: `type` is TFLite's builtin name (`CONV_2D`), inputs and outputs are tensor names.
+
+    `inputs` may hold None for an optional input that is absent. `options` are the fields of the builtin's
+    options table in the flatbuffer schema by their schema names, enums by name
+    (`{"padding": "SAME", "strideH": 2, "fusedActivationFunction": "RELU"}`). `sources` are the indices of
+    the source operators it stands for.
+    """
+
+    type: str
+    inputs: list[str | None]
+    outputs: list[str]
+    options: dict[str, Any] = field(factory=dict)
+    sources: tuple[int, ...] = ()
+
+
+@define
+class Graph:
+    """A graph of one subgraph: tensors by name, operators in execution order, named inputs and outputs.
+
+    `inputs` and `outputs` map the model's public names to tensor names, in order.
+    """
+
+    tensors: dict[str, GraphTensor]
+    operators: list[GraphOperator]
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+    def constant(self, name: str | None) -> np.ndarray | None:
+        """The value of a tensor if it is a constant, else None."""
+        return self.tensors[name].data if name is not None else None
+
+    def producer(self, name: str) -> GraphOperator | None:
+        """The operator that makes a tensor, None for inputs and constants."""
+        return next((op for op in self.operators if name in op.outputs), None)
+
+    def consumers(self, name: str) -> list[GraphOperator]:
+        """The operators that read a tensor."""
+        return [op for op in self.operators if name in op.inputs]

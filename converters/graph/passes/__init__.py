@@ -1,0 +1,1 @@
+"""Rewrites of the graph, one per file; `run` applies them until none applies and counts each."""

@@ -1,0 +1,43 @@
+"""`Model`: a source file as the SDK sees it, whatever format it came in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from device_agent.bundle import TensorSpec
+
+
+@frozen
+class Operator:
+    """One operator of the source graph. `index` is its place there and names it in a plan."""
+
+    index: int
+    type: str
+    name: str
+
+
+@frozen
+class Model:
+    """A model file that was read and checked, with every input shape static.
+
+    `payload` is the reader's own form of the graph (an `onnx.ModelProto` for ONNX); only the reader
+    that made it may look inside.
+    """
+
+    path: Path
+    format: str  # the name of the reader: onnx, null
+    sha256: str  # of the file: hex digits
+    size_bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: tuple[Operator, ...]
+    parameters: int  # elements of all constants
+    payload: Any = field(repr=False, eq=False)
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.path.name.split(".")[0]

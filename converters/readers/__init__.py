@@ -1,0 +1,1 @@
+"""From files to `Model`: one reader per format, found by the entry points `edge_sdk.readers`."""

@@ -1,0 +1,49 @@
+"""What a reader of a model format must do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from converters.graph.ir import Graph
+    from converters.model import Model
+    from converters.verdict import Verdict
+
+    Arrays = Mapping[str, np.ndarray]
+
+
+class Reader(Protocol):
+    """Reads one model format.
+
+    `name` is the format's name, `suffixes` the file endings it takes (`.onnx`).
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+
+    def read(self, path: Path, *, batch: int) -> Model:
+        """The model in that file; open batch dimensions become `batch`.
+
+        Raises:
+            InvalidModel: truncated, corrupt, another format, or a dimension stays open.
+            MissingDependency: the package that reads the format is not installed.
+        """
+        ...
+
+    def lower(self, model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:
+        """The TFLite-level graph of a model this reader read, and a verdict per source operator.
+
+        The graph is None if and only if a verdict is a no. Not rewritten yet (see `graph.passes`).
+        """
+        ...
+
+    def reference(self, model: Model) -> tuple[str, Callable[[Arrays], dict[str, np.ndarray]]]:
+        """The source model's own runtime: its name and version, and a function that runs one sample.
+
+        The function takes and gives arrays by the names of `model.inputs` and `model.outputs`.
+        """
+        ...

@@ -1,0 +1,281 @@
+"""The bundle: an OCI image layout, the only thing that is pushed to a device.
+
+    oci-layout  index.json  blobs/sha256/<hex>
+
+The manifest is an OCI image manifest (https://github.com/opencontainers/image-spec/blob/main/manifest.md)
+with our `artifactType`; its config blob is a `BundleConfig`; its layers are the model files, the golden
+inputs and outputs (see `tensors`) and the plan. Nothing in it depends on time or place, so the same
+model, plan and calibration give the same digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+from device_agent import codec
+from device_agent.errors import FileMissing, InvalidBundle, InvalidRequest, OutputError
+
+ARTIFACT_TYPE = "application/vnd.edge.bundle.v1"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+CONFIG_TYPE = "application/vnd.edge.bundle.config.v1+json"
+MODEL_TYPE = "application/vnd.edge.model.v1"
+GOLDEN_INPUTS_TYPE = "application/vnd.edge.golden.inputs.v1+safetensors"
+GOLDEN_OUTPUTS_TYPE = "application/vnd.edge.golden.outputs.v1+safetensors"
+PLAN_TYPE = "application/vnd.edge.plan.v1+json"
+TITLE = "org.opencontainers.image.title"  # the annotation that holds a layer's file name
+
+MAX_MANIFEST_BYTES = 1 << 20
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+_TITLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@frozen
+class Quantization:
+    """Affine quantisation: real = scale * (q - zero_point); several scales are per-channel on `axis`."""
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int = 0
+
+
+@frozen
+class TensorSpec:
+    """A named input or output of a model.
+
+    `shape` has -1 where a dimension is open. `layout` names the axes (`NHWC`, `NCHW`, `NC`) where known.
+    """
+
+    name: str
+    dtype: str  # NumPy's name
+    shape: tuple[int, ...]
+    layout: str | None = None
+    quantization: Quantization | None = None
+
+
+@frozen
+class BundleConfig:
+    """What the device must know to load, check and serve the model.
+
+    `tolerance` bounds device against host per output: quantisation steps for an integer output, an
+    absolute difference for a float one.
+    """
+
+    name: str
+    target: str
+    runtime: str
+    runtime_version: str  # the least that can run it
+    model: str  # the title of the model layer
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    tolerance: dict[str, float]
+    source_sha256: str  # of the model file the bundle was made from
+    precision: str
+    golden_samples: int
+
+
+@frozen
+class Descriptor:
+    """An OCI content descriptor: media type, digest and size of a blob."""
+
+    mediaType: str  # noqa: N815 - the key's spelling in the OCI specification
+    digest: str
+    size: int  # bytes
+    annotations: dict[str, str] = field(factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The file name the layer carries, empty where it has none."""
+        return self.annotations.get(TITLE, "")
+
+
+@frozen
+class Manifest:
+    """An OCI image manifest."""
+
+    schemaVersion: int  # noqa: N815 - as above
+    mediaType: str  # noqa: N815
+    artifactType: str  # noqa: N815
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+    def layer(self, media_type: str) -> Descriptor:
+        """The one layer of that media type.
+
+        Raises:
+            InvalidBundle: there is none, or more than one.
+        """
+        found = [layer for layer in self.layers if layer.mediaType == media_type]
+        if len(found) != 1:
+            raise InvalidBundle(
+                f"the manifest must hold one layer of type {media_type}", got=str(len(found)), expected="1"
+            )
+        return found[0]
+
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """The config and the layers: everything the manifest refers to."""
+        return (self.config, *self.layers)
+
+
+def sha256(data: bytes) -> str:
+    """The digest of `data` as `sha256:<hex>`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def check_digest(digest: str) -> str:
+    """`digest` itself, if it is a well-formed sha256 digest; InvalidRequest otherwise."""
+    if not _DIGEST.fullmatch(digest):
+        raise InvalidRequest("not a digest", got=digest[:80], expected="sha256:<64 hex digits>")
+    return digest
+
+
+def check_name(name: str) -> str:
+    """`name` itself, if it can name a deployment (it becomes a folder on the device)."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            "not a deployment name",
+            got=repr(name[:80]),
+            expected="1 to 64 of a-z 0-9 . _ - beginning and ending with a letter or digit",
+        )
+    return name
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """The manifest held in a blob, checked before anything it names is touched.
+
+    Raises:
+        InvalidBundle: too large, not a manifest of ours, a malformed digest, size or title.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise InvalidBundle(
+            "the manifest is too large", got=str(len(data)), expected=f"<= {MAX_MANIFEST_BYTES}"
+        )
+    try:
+        manifest = codec.from_json(data, Manifest, where="manifest")
+        if manifest.schemaVersion != 2 or manifest.artifactType != ARTIFACT_TYPE:
+            raise InvalidBundle("not an edge bundle", got=manifest.artifactType, expected=ARTIFACT_TYPE)
+        for blob in manifest.blobs():
+            check_digest(blob.digest)
+            if blob.size < 0:
+                raise InvalidBundle("a blob's size is negative", where=blob.digest)
+        titles = [layer.title for layer in manifest.layers]
+        if not all(_TITLE.fullmatch(title) for title in titles) or len(set(titles)) != len(titles):
+            raise InvalidBundle("layer titles must be plain, distinct file names", got=repr(titles)[:200])
+    except InvalidRequest as e:
+        raise InvalidBundle(e.what, where=e.where or "manifest", got=e.got, expected=e.expected) from e
+    return manifest
+
+
+def parse_config(data: bytes) -> BundleConfig:
+    """The config blob of a bundle; InvalidBundle where it makes no sense."""
+    try:
+        config = codec.from_json(data, BundleConfig, where="bundle config")
+        check_name(config.name)
+    except InvalidRequest as e:
+        raise InvalidBundle(e.what, where=e.where, got=e.got, expected=e.expected) from e
+    return config
+
+
+@frozen
+class Bundle:
+    """A bundle in memory or on disk: its manifest and where each blob's bytes are."""
+
+    manifest_digest: str
+    manifest: Manifest
+    config: BundleConfig
+    path: Path
+
+    def blob_path(self, digest: str) -> Path:
+        """Where the layout keeps a blob."""
+        return self.path / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """A blob's bytes, checked against its digest."""
+        data = self.blob_path(descriptor.digest).read_bytes()
+        if sha256(data) != descriptor.digest:
+            raise InvalidBundle(
+                "a blob does not have its digest", where=str(self.blob_path(descriptor.digest))
+            )
+        return data
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all blobs but the manifest."""
+        return sum(blob.size for blob in self.manifest.blobs())
+
+
+def write_bundle(path: Path, config: BundleConfig, layers: Mapping[str, tuple[str, bytes]]) -> Bundle:
+    """Write an OCI image layout.
+
+    Args:
+        path: the folder, made where it is missing; an earlier bundle in it is replaced.
+        config: the config blob.
+        layers: title -> (media type, bytes), in the order they shall stand in the manifest.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def put(media_type: str, data: bytes, title: str | None = None) -> Descriptor:
+        digest = sha256(data)
+        (blobs / digest.removeprefix("sha256:")).write_bytes(data)
+        return Descriptor(media_type, digest, len(data), {TITLE: title} if title else {})
+
+    blobs = path / "blobs" / "sha256"
+    try:
+        blobs.mkdir(parents=True, exist_ok=True)
+        for stale in blobs.iterdir():
+            stale.unlink()
+        head = put(CONFIG_TYPE, codec.dumps(config).encode())
+        body = tuple(put(media_type, data, title) for title, (media_type, data) in layers.items())
+        manifest = Manifest(2, MANIFEST_TYPE, ARTIFACT_TYPE, head, body)
+        top = put(MANIFEST_TYPE, codec.dumps(manifest).encode())
+        (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [codec.to_json(top)]}
+        (path / "index.json").write_text(json.dumps(index))
+    except OSError as e:
+        raise OutputError("cannot write the bundle", where=str(path), got=str(e)) from e
+    return Bundle(top.digest, manifest, config, path)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Open an OCI image layout that holds one bundle.
+
+    Raises:
+        FileMissing: there is no layout at `path`.
+        InvalidBundle: the layout, manifest or a digest is wrong.
+    """
+    if not (path / "index.json").is_file():
+        raise FileMissing("no bundle here", where=str(path), expected="a folder with index.json and blobs/")
+    try:
+        entries = json.loads((path / "index.json").read_bytes())["manifests"]
+        digest = check_digest(entries[0]["digest"])
+    except (ValueError, KeyError, IndexError, TypeError) as e:
+        raise InvalidBundle(
+            "index.json names no manifest", where=str(path / "index.json"), got=repr(e)
+        ) from e
+
+    def load(digest: str) -> bytes:
+        file = path / "blobs" / "sha256" / digest.removeprefix("sha256:")
+        try:
+            data = file.read_bytes()
+        except OSError as e:
+            raise InvalidBundle("a blob is missing", where=str(file), got=str(e)) from e
+        if sha256(data) != digest:
+            raise InvalidBundle(
+                "a blob does not have its digest", where=str(file), got=sha256(data), expected=digest
+            )
+        return data
+
+    manifest = parse_manifest(load(digest))
+    config = parse_config(load(manifest.config.digest))
+    for layer in manifest.layers:
+        load(layer.digest)
+    return Bundle(digest, manifest, config, path)

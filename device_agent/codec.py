@@ -1,0 +1,65 @@
+"""attrs classes to plain JSON and back, strictly: a wrong type is refused with the path to it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+import cattrs
+from cattrs.preconf.json import make_converter
+
+from device_agent.errors import InvalidRequest
+
+T = TypeVar("T")
+
+
+def _strictly(kind: type) -> Any:
+    def structure(value: object, _: type) -> object:
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind:
+            raise TypeError(f"got {json.dumps(value, default=repr)[:60]}, expected {kind.__name__}")
+        return value
+
+    return structure
+
+
+_converter = make_converter()
+for _kind in (bool, int, float, str):
+    _converter.register_structure_hook(_kind, _strictly(_kind))
+
+
+def to_json(value: object) -> Any:
+    """`value` (an attrs instance, or containers of them) as plain dicts, lists and scalars."""
+    return _converter.unstructure(value)
+
+
+def dumps(value: object, *, indent: int | None = None) -> str:
+    """`value` as JSON text with keys in field order; non-finite floats are refused."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(to_json(value), indent=indent, separators=separators, allow_nan=False)
+
+
+def from_json(data: Any, kind: type[T], *, where: str) -> T:
+    """`data` (JSON text, or what it parses to) as a `kind`.
+
+    Args:
+        data: `str` or `bytes` are parsed as JSON first.
+        kind: an attrs class.
+        where: names the source of `data` in errors.
+
+    Raises:
+        InvalidRequest: not JSON, or a field is missing or of the wrong type; names each.
+    """
+    if isinstance(data, (str, bytes)):
+        try:
+            data = json.loads(data)
+        except ValueError as e:
+            raise InvalidRequest("not valid JSON", where=where, got=str(e)) from e
+    try:
+        return _converter.structure(data, kind)
+    except Exception as e:
+        if not isinstance(e, (cattrs.BaseValidationError, TypeError, ValueError, KeyError, AttributeError)):
+            raise
+        problems = "; ".join(cattrs.transform_error(e, path=kind.__name__))
+        raise InvalidRequest("a field is missing or of the wrong type", where=where, got=problems) from e

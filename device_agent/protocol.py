@@ -1,0 +1,193 @@
+"""The wire between host and agent: HTTP/1.1 on the agent's Unix socket, JSON bodies of these types.
+
+    GET    /edge/v1/agent                    AgentInfo
+    GET    /edge/v1/lease                    held open by a host; an on-demand agent ends when none is left
+    POST   /edge/v1/agent/keep               an on-demand agent becomes a lasting one
+    POST   /edge/v1/agent/shutdown           ends the agent once its answer is sent
+    HEAD   /edge/v1/blobs/{digest}           200 with Content-Length, or 404
+    POST   /edge/v1/uploads                  Upload-Length, Upload-Digest -> 201, Location, Upload-Offset
+    HEAD   /edge/v1/uploads/{id}             Upload-Offset, Upload-Length
+    PATCH  /edge/v1/uploads/{id}             Upload-Offset, Upload-Checksum: sha256 <base64> -> 204
+    GET    /edge/v1/models                   [DeploymentStatus]
+    GET    /edge/v1/models/{name}            DeploymentStatus
+    GET    /edge/v1/models/{name}/history    [HistoryEntry], oldest first
+    DELETE /edge/v1/models/{name}            204
+    POST   /edge/v1/models/{name}/deploy     DeployRequest -> events, the result a Deployed
+    POST   /edge/v1/models/{name}/rollback   events, the result a Deployed
+    POST   /edge/v1/models/{name}/benchmark  BenchmarkRequest -> events, the result a BenchmarkResult
+    GET    /v2, /v2/health/*, /v2/models/*   Open Inference Protocol v2
+
+Uploads follow tus 1.0 (https://tus.io/protocols/resumable-upload): HEAD for the offset, PATCH at the
+offset, a checksum per chunk. `Upload-Digest: sha256:<hex>` is the digest of the whole blob; asking again
+for a digest whose upload is unfinished answers with that upload and its offset.
+
+Events are newline-delimited JSON (`application/x-ndjson`), each an `Event`; the last one has kind
+`result` or `error`. Errors elsewhere are `EdgeError.to_json()` with the class's HTTP status.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+
+PROTOCOL_VERSION = 1
+EVENTS_MEDIA_TYPE = "application/x-ndjson"
+
+
+@frozen
+class RuntimeInfo:
+    """A runtime installed on the device."""
+
+    name: str
+    version: str
+
+
+@frozen
+class MachineState:
+    """What disturbs a measurement, read at one moment; None where the machine does not say."""
+
+    temperature_c: float | None
+    governor: str | None
+    frequency_hz: int | None
+    load_1m: float
+    memory_available_bytes: int
+
+
+@frozen
+class AgentInfo:
+    """The agent's description of itself and of its machine."""
+
+    protocol: int
+    agent_version: str
+    pid: int
+    hostname: str
+    machine: str  # of the userland: x86_64, aarch64, armv7l
+    word_bits: int  # 64 or 32, of the userland: `machine` alone lies on a 64-bit kernel
+    system: str
+    python: str
+    cpu_model: str
+    cpu_count: int
+    ram_bytes: int
+    disk_free_bytes: int
+    runtimes: tuple[RuntimeInfo, ...]
+    isolation: str  # how workers are contained
+    on_demand: bool
+    state_dir: str
+    state: MachineState
+
+
+@frozen
+class DeploymentStatus:
+    """One deployed model: the generation that answers, and the one a rollback would bring back."""
+
+    name: str
+    generation: int
+    manifest_digest: str
+    state: str  # a state of the activation machine; COMMITTED or ROLLED_BACK when at rest
+    previous_generation: int | None
+    runtime: str
+    target: str
+    size_bytes: int
+
+
+@frozen
+class HistoryEntry:
+    """How one deployment or rollback ended."""
+
+    generation: int
+    manifest_digest: str
+    outcome: str  # COMMITTED, ROLLED_BACK or FAILED
+    reason: str
+    finished_at: str  # ISO 8601, UTC, by the device's clock
+
+
+@frozen
+class TensorParity:
+    """Device against host for one output, the worst over all golden samples.
+
+    `max_abs_diff` is in the tensor's own unit: quantisation steps for an integer tensor.
+    """
+
+    name: str
+    dtype: str
+    max_abs_diff: float
+    tolerance: float
+    passed: bool
+
+
+@frozen
+class Parity:
+    """Whether the device computes what the host computed, on the bundle's golden inputs."""
+
+    samples: int
+    tensors: tuple[TensorParity, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Every output of every sample is within its tolerance."""
+        return all(tensor.passed for tensor in self.tensors)
+
+
+@frozen
+class DeployRequest:
+    """Activate the bundle whose manifest blob has this digest (all its blobs are already uploaded)."""
+
+    manifest_digest: str
+
+
+@frozen
+class Deployed:
+    """The result of a deployment or rollback that was committed."""
+
+    status: DeploymentStatus
+    parity: Parity
+    unchanged: bool = False  # the same manifest was active already: nothing was written
+
+
+@frozen
+class BenchmarkRequest:
+    """How to measure: at least `min_iterations` and `min_seconds`, at most `max_seconds`."""
+
+    warmup_iterations: int = 10
+    min_iterations: int = 200
+    min_seconds: float = 1.0
+    max_seconds: float = 60.0
+    threads: int = 1
+
+
+@frozen
+class BenchmarkResult:
+    """Raw latencies of one model in its worker; percentiles are computed from them, never stored.
+
+    A latency is one `run` of the runtime: inputs already in place, outputs ready to be read.
+    """
+
+    name: str
+    generation: int
+    runtime: str
+    runtime_version: str
+    threads: int
+    load_ns: int
+    warmup_latencies_ns: tuple[int, ...]
+    latencies_ns: tuple[int, ...]
+    peak_rss_bytes: int
+    before: MachineState
+    after: MachineState
+
+
+@frozen
+class Event:
+    """One line of an event stream.
+
+    kind `state`: the activation machine entered `state`. `progress`: `done` of `total` iterations or
+    bytes. `result`: `result` holds the answer. `error`: `error` holds `EdgeError.to_json()`.
+    """
+
+    kind: str
+    message: str = ""
+    state: str | None = None
+    done: int | None = None
+    total: int | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = field(default=None)
