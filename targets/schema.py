@@ -1,4 +1,4 @@
-"""What a board is: `Target`, `Processor`, and the reading of a board file with the offending key in the error."""
+"""What a board is: `Target`, `Processor`, and board files read with the offending key in the error."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def load_target(name: str) -> Target:
         raise UnknownTarget(
             "unknown target",
             got=repr(name),
-            next_step=f"{hint}`edge targets list` shows all {len(boards)}; a board file of your own goes by its path.",
+            next_step=f"{hint}`edge targets list` shows all {len(boards)}; a board file goes by its path.",
         )
     return _read_builtin(name)
 
