@@ -24,9 +24,18 @@ def _strictly(kind: type) -> Any:
     return structure
 
 
-_converter = make_converter()
+_converter = make_converter()  # a peer of a later version may send fields that this one does not know
+_exact = make_converter(forbid_extra_keys=True)  # a file a person wrote must not hold a misspelt key
 for _kind in (bool, int, float, str):
     _converter.register_structure_hook(_kind, _strictly(_kind))
+    _exact.register_structure_hook(_kind, _strictly(_kind))
+
+
+def _describe(error: BaseException, kind: type | None) -> str:
+    """What `_strictly` said, or cattrs's own words."""
+    if isinstance(error, TypeError) and str(error).startswith("got "):
+        return str(error)
+    return cattrs.v.format_exception(error, kind)
 
 
 def to_json(value: object) -> Any:
@@ -40,16 +49,17 @@ def dumps(value: object, *, indent: int | None = None) -> str:
     return json.dumps(to_json(value), indent=indent, separators=separators, allow_nan=False)
 
 
-def from_json(data: Any, kind: type[T], *, where: str) -> T:
+def from_json(data: Any, kind: type[T], *, where: str, exact: bool = False) -> T:
     """`data` (JSON text, or what it parses to) as a `kind`.
 
     Args:
         data: `str` or `bytes` are parsed as JSON first.
         kind: an attrs class.
         where: names the source of `data` in errors.
+        exact: refuse keys that `kind` does not have.
 
     Raises:
-        InvalidRequest: not JSON, or a field is missing or of the wrong type; names each.
+        InvalidRequest: not JSON, or a field is missing, unknown or of the wrong type; names each.
     """
     if isinstance(data, (str, bytes)):
         try:
@@ -57,9 +67,11 @@ def from_json(data: Any, kind: type[T], *, where: str) -> T:
         except ValueError as e:
             raise InvalidRequest("not valid JSON", where=where, got=str(e)) from e
     try:
-        return _converter.structure(data, kind)
+        return (_exact if exact else _converter).structure(data, kind)
     except Exception as e:
         if not isinstance(e, (cattrs.BaseValidationError, TypeError, ValueError, KeyError, AttributeError)):
             raise
-        problems = "; ".join(cattrs.transform_error(e, path=kind.__name__))
-        raise InvalidRequest("a field is missing or of the wrong type", where=where, got=problems) from e
+        problems = "; ".join(cattrs.transform_error(e, path=kind.__name__, format_exception=_describe))
+        raise InvalidRequest(
+            "a field is missing, unknown or of the wrong type", where=where, got=problems
+        ) from e

@@ -1,1 +1,96 @@
-"""The public API: take a model file, make a verified bundle of it, deploy it, measure it."""
+"""The public API: a model file goes in, a verified and measured model runs on a device.
+
+    model = edge_sdk.load("model.onnx")
+    plan = edge_sdk.plan(model, "rpi4")
+    conversion = edge_sdk.convert(model, plan, calibration="calibration.npz")
+    bundle = edge_sdk.pack(conversion, "build/model")
+    with edge_sdk.device("local") as device:
+        deployment = edge_sdk.deploy(bundle, device)
+        result = edge_sdk.benchmark(device, deployment.name)
+
+`plan` decides and writes nothing; `convert` opens no socket; only `edge_sdk.devices` does. Names are
+loaded on first use, so importing this package is instant. May import everything below it: `converters`,
+`targets`, `device_agent`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from converters.artifact import Artifact
+    from converters.convert import Conversion
+    from converters.model import Model
+    from converters.partition.types import Plan
+    from converters.quantize.fidelity import Fidelity
+    from converters.verdict import Verdict
+    from device_agent import __version__
+    from device_agent.bundle import Bundle, TensorSpec
+    from device_agent.errors import EdgeError
+    from device_agent.protocol import BenchmarkRequest, BenchmarkResult
+    from edge_sdk.devices.device import Deployment, Device
+    from edge_sdk.pipeline import benchmark, convert, deploy, device, load, pack, plan
+    from targets.schema import Target
+
+_HOMES = {
+    "Artifact": "converters.artifact",
+    "BenchmarkRequest": "device_agent.protocol",
+    "BenchmarkResult": "device_agent.protocol",
+    "Bundle": "device_agent.bundle",
+    "Conversion": "converters.convert",
+    "Deployment": "edge_sdk.devices.device",
+    "Device": "edge_sdk.devices.device",
+    "EdgeError": "device_agent.errors",
+    "Fidelity": "converters.quantize.fidelity",
+    "Model": "converters.model",
+    "Plan": "converters.partition.types",
+    "Target": "targets.schema",
+    "TensorSpec": "device_agent.bundle",
+    "Verdict": "converters.verdict",
+    "__version__": "device_agent",
+    "benchmark": "edge_sdk.pipeline",
+    "convert": "edge_sdk.pipeline",
+    "deploy": "edge_sdk.pipeline",
+    "device": "edge_sdk.pipeline",
+    "load": "edge_sdk.pipeline",
+    "pack": "edge_sdk.pipeline",
+    "plan": "edge_sdk.pipeline",
+}
+
+__all__ = [
+    "Artifact",
+    "BenchmarkRequest",
+    "BenchmarkResult",
+    "Bundle",
+    "Conversion",
+    "Deployment",
+    "Device",
+    "EdgeError",
+    "Fidelity",
+    "Model",
+    "Plan",
+    "Target",
+    "TensorSpec",
+    "Verdict",
+    "__version__",
+    "benchmark",
+    "convert",
+    "deploy",
+    "device",
+    "load",
+    "pack",
+    "plan",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edge_sdk' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -87,7 +87,7 @@ def _parse(text: str, *, where: str, name: str) -> Target:
         )
     data = {"ram_bytes": None, **data, "name": name}
     try:
-        target = codec.from_json(data, Target, where=where)
+        target = codec.from_json(data, Target, where=where, exact=True)
     except InvalidRequest as e:
         raise InvalidTarget(e.what, where=where, got=e.got) from e
     if not target.processors:

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """Compiles models for one runtime. `name` is the runtime's name."""
+    """Compiles models for one runtime.
+
+    `name` is the runtime's name. `computes` says whether its artifacts compute what the model computes:
+    of the null backend's, nothing can be compared with the source.
+    """
 
     name: str
+    computes: bool
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """One verdict per source operator, in order; a yes says what the operator becomes."""

@@ -1,0 +1,165 @@
+"""The road as functions: load, plan, convert, pack, deploy, benchmark. Each is a place to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device_agent.protocol import BenchmarkRequest, BenchmarkResult
+
+if TYPE_CHECKING:
+    from converters.convert import Conversion
+    from converters.model import Model
+    from converters.partition.types import Plan
+    from converters.quantize.calibration import CalibrationSource
+    from device_agent.bundle import Bundle
+    from edge_sdk.devices.device import Deployment, Device
+    from targets.schema import Target
+
+    Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """The progress callback of callers that want none."""
+
+
+def load(path: str | Path, *, batch: int = 1) -> Model:
+    """Read a model file and check it.
+
+    Args:
+        path: `model.onnx`; the file's ending names its format.
+        batch: what an open batch dimension becomes.
+
+    Raises:
+        FileMissing: no such file.
+        InvalidModel: truncated, corrupt, of an unknown format, or with open dimensions beside the batch.
+        InvalidRequest: `batch` is less than 1.
+    """
+    from converters import registry
+    from device_agent.errors import InvalidRequest
+
+    if batch < 1:
+        raise InvalidRequest("the batch must be at least 1", got=str(batch))
+    return registry.reader_for(Path(path)).read(Path(path), batch=batch)
+
+
+def plan(model: Model, target: Target | str, *, precision: str = "int8", io: str = "integer") -> Plan:
+    """Decide what becomes of a model on a target; writes nothing and opens no socket.
+
+    Args:
+        model: from `load`.
+        target: a board, its name (`rpi4`) or the path of a board file.
+        precision: `int8` (full-integer, per-channel weights) or `float32`.
+        io: whether an int8 model's own inputs and outputs are `integer` or `float`.
+
+    Returns:
+        The plan; `plan.refusals` holds what cannot be done and why, empty if all can.
+
+    Raises:
+        UnknownTarget: no board of that name.
+        InvalidRequest: an unknown precision or kind of ends.
+    """
+    from converters.partition import planner
+    from converters.partition.types import Recipe
+    from targets.schema import load_target
+
+    board = load_target(target) if isinstance(target, str) else target
+    recipe = Recipe(precision, "float" if precision == "float32" else io)
+    return planner.plan(model, board, recipe=recipe)
+
+
+def convert(
+    model: Model,
+    plan: Plan,
+    *,
+    calibration: CalibrationSource | None = None,
+    preprocessing: Path | None = None,
+    progress: Progress = _silent,
+) -> Conversion:
+    """Make the compiled model a plan describes, and compare it with the source model.
+
+    Args:
+        model: from `load`.
+        plan: from `plan`, for this model.
+        calibration: an `.npz` or `.npy` file, a folder of images, `module:function`, or arrays
+            (`float32[N, ...]` or a dict of them by input name). Needed for int8.
+        preprocessing: how images become inputs (a TOML file); `preprocessing.toml` in the folder if None.
+        progress: called as `progress(what, done, total)`.
+
+    Raises:
+        UnsupportedOperator: the plan holds refusals.
+        CalibrationError: calibration data is needed and absent, or does not fit the model.
+        QuantizationError: the model cannot be quantised as planned.
+        FidelityError: the converted float model does not compute what the source model computes.
+    """
+    from converters.convert import convert as run
+    from converters.quantize.calibration import load_calibration
+
+    samples = None
+    if calibration is not None:
+        samples = load_calibration(calibration, model, preprocessing=preprocessing, limit=None)
+    return run(model, plan, calibration=samples, progress=progress)
+
+
+def pack(conversion: Conversion, path: str | Path, *, name: str | None = None) -> Bundle:
+    """Write a conversion as a bundle: an OCI image layout in the folder `path`.
+
+    Args:
+        conversion: from `convert`.
+        path: the folder; a bundle in it is replaced.
+        name: the deployment's name on devices; made from the model's file name if None.
+
+    Raises:
+        InvalidRequest: `name` cannot name a deployment.
+        OutputError: the folder cannot be written.
+    """
+    from edge_sdk.pack import pack as write
+
+    return write(conversion, Path(path), name=name)
+
+
+def device(address: str = "local") -> Device:
+    """A device to deploy to, to be used as a context manager.
+
+    Args:
+        address: `local` is this machine (its agent is started on demand); `fake` is an agent with a
+            temporary store, gone afterwards.
+
+    Raises:
+        InvalidRequest: an address of a kind that is not known.
+        AgentUnreachable: on entering the context, when no agent answers.
+    """
+    from edge_sdk.devices.device import open_device
+
+    return open_device(address)
+
+
+def deploy(bundle: Bundle, device: Device, *, progress: Progress = _silent) -> Deployment:
+    """Push a bundle to a device and activate it; on any failure the model before it stays active.
+
+    Raises:
+        ActivationFailed: the device does not compute what the host computed, or cannot load the model.
+        DeploymentConflict: another deployment of the same model is under way.
+        DiskFull: no room on the device.
+        DeviceError: anything else on the device or the way to it.
+    """
+    return device.deploy(bundle, progress=progress)
+
+
+def benchmark(
+    device: Device, name: str, request: BenchmarkRequest | None = None, *, progress: Progress = _silent
+) -> BenchmarkResult:
+    """Measure a deployed model's latency on its device.
+
+    Args:
+        device: an open device.
+        name: the deployment's name.
+        request: iterations, seconds and threads; the defaults of `BenchmarkRequest` if None.
+        progress: called as `progress(what, done, total)`.
+
+    Raises:
+        UnknownModel: no such deployment.
+        WorkerFailed: the model's worker crashed or hung.
+    """
+    return device.benchmark(name, request or BenchmarkRequest(), progress=progress)
