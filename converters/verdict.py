@@ -20,11 +20,14 @@ class Verdict:
     got: str | None = None
     limit: str | None = None
     help: str | None = None
+    becomes: tuple[str, ...] = ()  # of a yes: the compiled operators that compute it; none where it is folded
 
     @classmethod
-    def yes(cls, reason: str, *, operator: str = "", place: str = "") -> Verdict:
-        """It can be handled; `reason` says how."""
-        return cls(True, reason, operator, place)
+    def yes(
+        cls, reason: str, *, operator: str = "", place: str = "", becomes: tuple[str, ...] = ()
+    ) -> Verdict:
+        """It can be handled; `reason` says how, `becomes` by which compiled operators."""
+        return cls(True, reason, operator, place, becomes=becomes)
 
     @classmethod
     def no(

@@ -10,15 +10,35 @@ from attrs import define, field
 from device_agent.bundle import Quantization
 
 
+class _Bits:
+    """Compares two constants bit for bit (NaN equals itself, -0.0 is not 0.0)."""
+
+    def __init__(self, data: np.ndarray | None) -> None:
+        self.data = data
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Bits) or self.data is None or other.data is None:
+            return isinstance(other, _Bits) and self.data is other.data
+        mine, others = self.data, other.data
+        same = mine.dtype == others.dtype and mine.shape == others.shape
+        return same and mine.tobytes() == others.tobytes()
+
+    __hash__ = None  # type: ignore[assignment]  # arrays may change
+
+
 @define
 class GraphTensor:
-    """A tensor of the graph. `data` is its value where it is a constant: dtype and shape as stated here."""
+    """A tensor of the graph. `data` is its value where it is a constant: dtype and shape as stated here.
+
+    Of dtypes that NumPy has not (int4, bfloat16, string) `data` holds the file's bytes as uint8.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str  # NumPy's name
-    data: np.ndarray | None = field(default=None, eq=False)
+    data: np.ndarray | None = field(default=None, eq=_Bits)
     quantization: Quantization | None = None
+    variable: bool = False  # keeps its value between two runs (a recurrent state)
 
 
 @define
@@ -28,14 +48,15 @@ class GraphOperator:
     `inputs` may hold None for an optional input that is absent. `options` are the fields of the builtin's
     options table in the flatbuffer schema by their schema names, enums by name
     (`{"padding": "SAME", "strideH": 2, "fusedActivationFunction": "RELU"}`). `sources` are the indices of
-    the source operators it stands for.
+    the source operators it stands for; a file does not hold them, so they take no part in comparisons.
     """
 
     type: str
     inputs: list[str | None]
     outputs: list[str]
     options: dict[str, Any] = field(factory=dict)
-    sources: tuple[int, ...] = ()
+    sources: tuple[int, ...] = field(default=(), eq=False)
+    intermediates: list[str] = field(factory=list)  # tensors that only hold quantisation (LSTM)
 
 
 @define

@@ -50,8 +50,9 @@ class Plan:
     model: str
     model_sha256: str
     target: str
+    architecture: str  # of the target; "host" where any will do
     runtime: str
-    runtime_version: str  # the least that can run it
+    runtime_version: str  # the least that the target has
     recipe: Recipe
     segments: tuple[Segment, ...]
     operators: tuple[PlannedOperator, ...]

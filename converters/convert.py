@@ -1,0 +1,155 @@
+"""From a model and its plan to a `Conversion`: the artifact, the proof of its fidelity, golden samples."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from converters import registry
+from converters.artifact import Artifact
+from converters.model import Model
+from converters.partition.types import Plan, Recipe
+from converters.quantize.calibration import Calibration
+from converters.quantize.fidelity import Fidelity, check_float, measure, tensor_of, with_seen_range
+from converters.quantize.quiet import quiet
+from device_agent import runtimes
+from device_agent.bundle import TensorSpec
+from device_agent.errors import InvalidRequest, UnsupportedOperator
+from device_agent.tensors import Tensor, pack
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FIDELITY_SAMPLES = 200  # enough for a steady SNR; more would only make `convert` wait
+GOLDEN_SAMPLES = 4
+GENERATED_SAMPLES = 8
+
+
+@frozen
+class Conversion:
+    """What became of a model: the artifact to deploy, and how it compares with its source.
+
+    `baseline` is the float32 artifact, `artifact` itself where the plan asks for float32. A fidelity is
+    None where the runtime computes nothing (the null runtime). Golden inputs and outputs are safetensors
+    blobs with tensors named `<sample>/<tensor>`, as the host computed them. `notes` are what a user should
+    know of the data it was made with: too few samples, a cast.
+    """
+
+    model: Model
+    plan: Plan
+    artifact: Artifact
+    baseline: Artifact
+    fidelity: Fidelity | None
+    baseline_fidelity: Fidelity | None
+    golden_inputs: bytes = field(repr=False)
+    golden_outputs: bytes = field(repr=False)
+    golden_samples: int
+    notes: tuple[str, ...] = ()
+
+
+def convert(
+    model: Model,
+    plan: Plan,
+    *,
+    calibration: Calibration | None,
+    progress: Callable[[str, int, int], None],
+) -> Conversion:
+    """Compile `model` as `plan` says and measure what that did to it; see `edge_sdk.convert`.
+
+    Without calibration data a float32 conversion is compared on generated inputs, and says so in
+    `Fidelity.data`; an int8 one is refused.
+    """
+    if plan.model_sha256 != model.sha256:
+        raise InvalidRequest("the plan was made for another model", got=plan.model, expected=model.path.name)
+    if not plan.accepted:
+        raise refused(plan)
+    backend = registry.backend(plan.segments[0].backend)
+    data = calibration or generated(model)
+    in_float = plan.recipe.precision == "float32"
+    fidelity = baseline_fidelity = None
+    baseline = backend.compile(model, Recipe("float32", "float"), None, progress)
+    if backend.computes:
+        reference_name, reference = registry.reader(model.format).reference(model)
+        baseline_fidelity = measure(baseline, reference_name, reference, data, limit=FIDELITY_SAMPLES)
+        check_float(baseline_fidelity, baseline)
+        baseline = with_seen_range(baseline, baseline_fidelity)
+    if in_float:
+        artifact, fidelity = baseline, baseline_fidelity
+    else:
+        artifact = backend.compile(model, plan.recipe, calibration, progress)
+        if backend.computes:
+            fidelity = measure(artifact, reference_name, reference, data, limit=FIDELITY_SAMPLES)
+    golden_inputs, golden_outputs, count = golden(artifact, data)
+    return Conversion(
+        model=model,
+        plan=plan,
+        artifact=artifact,
+        baseline=baseline,
+        fidelity=fidelity,
+        baseline_fidelity=baseline_fidelity,
+        golden_inputs=golden_inputs,
+        golden_outputs=golden_outputs,
+        golden_samples=count,
+        notes=data.notes,
+    )
+
+
+def refused(plan: Plan) -> UnsupportedOperator:
+    """The error that says why a plan was refused: every distinct reason, up to five of them."""
+    reasons = list(dict.fromkeys(str(verdict) for verdict in plan.refusals))
+    more = f" And {len(reasons) - 5} more." if len(reasons) > 5 else ""
+    return UnsupportedOperator(
+        f"{len(plan.refusals)} of {len(plan.operators)} operators cannot run on {plan.target}",
+        where=plan.model,
+        got="; ".join(reason.rstrip(".") for reason in reasons[:5]),
+        next_step=f"`edge plan` shows each operator.{more}",
+    )
+
+
+def generated(model: Model) -> Calibration:
+    """Seeded inputs, uniform in [0, 1) (0..9 for integers): to compare float models, never to calibrate."""
+    import numpy as np
+
+    def samples() -> Iterator[dict[str, np.ndarray]]:
+        generator = np.random.default_rng(0)
+        for _ in range(GENERATED_SAMPLES):
+            yield {spec.name: _draw(generator, spec) for spec in model.inputs}
+
+    return Calibration("generated inputs, uniform in [0, 1)", GENERATED_SAMPLES, samples)
+
+
+def _draw(generator: np.random.Generator, spec: TensorSpec) -> np.ndarray:
+    if spec.dtype.startswith("float"):
+        return generator.random(spec.shape).astype(spec.dtype)
+    high = 2 if spec.dtype == "bool" else 10
+    return generator.integers(0, high, spec.shape).astype(spec.dtype)
+
+
+def golden(artifact: Artifact, data: Calibration) -> tuple[bytes, bytes, int]:
+    """Golden inputs and outputs of an artifact, computed here by its own runtime on one thread.
+
+    Returns:
+        The inputs and the outputs as safetensors blobs, and the number of samples.
+    """
+    step = max(1, data.count // GOLDEN_SAMPLES)
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+    count = 0
+    with tempfile.TemporaryDirectory(prefix="edge-") as folder:
+        file = Path(folder) / artifact.title
+        file.write_bytes(artifact.data)
+        with quiet():
+            session = runtimes.get(artifact.runtime).load(file, threads=1)
+        for sample in islice(data.samples(), 0, step * GOLDEN_SAMPLES, step):
+            feed = {spec.name: tensor_of(sample[spec.name], spec) for spec in artifact.inputs}
+            session.set_inputs(feed)
+            session.invoke()
+            inputs.update({f"{count}/{name}": tensor for name, tensor in feed.items()})
+            outputs.update({f"{count}/{name}": tensor for name, tensor in session.get_outputs().items()})
+            count += 1
+    return pack(inputs), pack(outputs), count

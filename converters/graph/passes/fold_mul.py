@@ -1,0 +1,33 @@
+"""`MUL(op(x, w, b), c) -> op(x, c w, c b)` for op of CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters.graph.passes.channels import OUTPUT_AXIS, bias_of, take_over, weighted_maker
+from converters.graph.passes.links import Links
+
+
+def fold_mul(links: Links) -> int:
+    """Apply it wherever `c` is a constant per channel."""
+    count = 0
+    for operator in links.operators("MUL"):
+        found = weighted_maker(links, operator)
+        if found is None:
+            continue
+        maker, factor = found
+        weights = links.tensor(maker.inputs[1])
+        if weights.data is None:
+            continue
+        lined = [1] * len(weights.shape)
+        lined[OUTPUT_AXIS[maker.type]] = -1
+        bias = bias_of(links, maker)
+        with np.errstate(all="ignore"):  # weights may hold anything, and then so does the product
+            scaled = weights.data * factor.reshape(lined)
+            scaled_bias = None if bias is None else bias * factor
+        links.replace_constant(maker, 1, scaled, f"{weights.name}_scaled")
+        if scaled_bias is not None:
+            links.replace_constant(maker, 2, scaled_bias, f"{maker.inputs[2]}_scaled")
+        take_over(links, maker, operator)
+        count += 1
+    return count

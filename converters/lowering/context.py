@@ -1,0 +1,211 @@
+"""What a lowering works in: values with their layouts, and the graph under construction."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from converters.graph import options as tables
+from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.lowering import layout
+from converters.lowering.facts import Facts, ValueType
+from converters.lowering.layout import Order, Shape
+from converters.lowering.registry import Refused
+
+
+@frozen
+class Value:
+    """An ONNX value as it lies in the graph: the tensor that holds it, and the order of its axes there."""
+
+    tensor: str
+    order: Order
+
+
+class Context:
+    """The graph under construction, and the ONNX values that are in it already."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.graph = Graph({}, [], {}, {})
+        self.source = -1  # index of the node that is being lowered
+        self._facts = facts
+        self._makers: dict[str, str] = {}
+        self._values: dict[str, Value] = {}
+        self._arranged: dict[tuple[str, Order, Shape], str] = {}
+        self._constants: dict[tuple[str, Order, Shape], str] = {}
+
+    # --- what is known of a value
+
+    def type(self, name: str) -> ValueType:
+        """The dtype and shape of an ONNX value."""
+        return self._facts.types[name]
+
+    def shape(self, name: str) -> Shape:
+        """The shape of an ONNX value, in ONNX's order of axes."""
+        return self._facts.types[name].shape
+
+    def dtype(self, name: str) -> str:
+        """The dtype of an ONNX value."""
+        return self._facts.types[name].dtype
+
+    def constant(self, name: str | None) -> np.ndarray | None:
+        """The value itself if it is a constant, else None."""
+        return self._facts.constants.get(name) if name is not None else None
+
+    def need_constant(self, name: str, what: str) -> np.ndarray:
+        """The value of something that must be a constant.
+
+        Raises:
+            Refused: it is computed.
+        """
+        value = self.constant(name)
+        if value is None:
+            raise Refused(f"its {what} must be constant", got=f"{name!r} is computed")
+        return value
+
+    def order(self, name: str) -> Order | None:
+        """How a value's axes lie in its tensor; None for a constant, which lies as one likes."""
+        return None if self.constant(name) is not None else self._values[name].order
+
+    # --- tensors
+
+    def bind(self, name: str, tensor: str, order: Order | None = None) -> None:
+        """Say that this tensor holds the ONNX value `name`, in ONNX's order if none is given."""
+        self._values[name] = Value(tensor, order or layout.identity(len(self.shape(name))))
+
+    def tensor(self, name: str) -> str:
+        """The tensor that holds a value, in whatever order it lies (a constant in ONNX's)."""
+        if self.constant(name) is not None:
+            return self.arrange(name, layout.identity(len(self.shape(name))))
+        return self._values[name].tensor
+
+    def arrange(self, name: str, order: Order, shape: Shape | None = None) -> str:
+        """The tensor that holds a value with its axes in `order`, made if it must be.
+
+        `shape` is the value's shape with axes of size 1 put in, where it is not its own. A constant is
+        rearranged here; a tensor by a RESHAPE if only axes of size 1 move, else by a TRANSPOSE.
+        """
+        shape = self.shape(name) if shape is None else shape
+        key = (name, order, shape)
+        constant = self.constant(name)
+        if constant is not None:
+            if key not in self._constants:
+                array = np.transpose(constant.reshape(shape), order)
+                self._constants[key] = self.add_constant(array, name)
+            return self._constants[key]
+        value = self._values[name]
+        lying = layout.padded(value.order, len(shape))
+        if lying == order and len(value.order) == len(order):
+            return value.tensor
+        if key not in self._arranged:
+            target = layout.physical(shape, order)
+            if layout.moved(shape, lying) == layout.moved(shape, order):
+                self._arranged[key] = self.reshape_tensor(value.tensor, target)
+            else:
+                held = self.reshape_tensor(value.tensor, layout.physical(shape, lying))
+                perm = np.array([lying.index(axis) for axis in order], np.int32)
+                inputs: list[str | None] = [held, self.add_constant(perm, "perm")]
+                self._arranged[key] = self.emit(
+                    "TRANSPOSE", inputs, ValueType(self.dtype(name), target), f"{name}_transposed"
+                )
+        return self._arranged[key]
+
+    def logical(self, name: str) -> str:
+        """The tensor that holds a value in ONNX's order."""
+        return self.arrange(name, layout.identity(len(self.shape(name))))
+
+    def transposed(self, name: str, perm: Order) -> str:
+        """A value of its own that is `name` transposed; it lies in the same tensor."""
+        made = f"{name}^{perm}"
+        known, constant = self.type(name), self.constant(name)
+        self._facts.types[made] = ValueType(known.dtype, layout.physical(known.shape, perm))
+        if constant is not None:
+            self._facts.constants[made] = np.transpose(constant, perm)
+        else:
+            value = self._values[name]
+            self._values[made] = Value(value.tensor, layout.transposed(value.order, perm))
+        return made
+
+    def reshape_tensor(self, tensor: str, shape: Shape, hint: str | None = None) -> str:
+        """The tensor with another shape: itself if it has it already."""
+        held = self.graph.tensors[tensor]
+        if held.shape == shape:
+            return tensor
+        inputs: list[str | None] = [tensor, self.add_constant(np.array(shape, np.int32), "shape")]
+        return self.emit(
+            "RESHAPE",
+            inputs,
+            ValueType(held.dtype, shape),
+            hint or f"{tensor}_reshaped",
+            newShape=list(shape),
+        )
+
+    def add_constant(self, array: np.ndarray, hint: str) -> str:
+        """A new constant tensor."""
+        name = self._fresh(hint)
+        data = np.ascontiguousarray(array).reshape(array.shape)  # ascontiguousarray makes a scalar [1]
+        self.graph.tensors[name] = GraphTensor(name, data.shape, data.dtype.name, data)
+        return name
+
+    def add_input(self, name: str) -> None:
+        """Make an ONNX graph input an input of the graph."""
+        known = self.type(name)
+        tensor = self._fresh(name)
+        self.graph.tensors[tensor] = GraphTensor(tensor, known.shape, known.dtype)
+        self.graph.inputs[name] = tensor
+        self.bind(name, tensor)
+
+    def add_output(self, name: str) -> None:
+        """Make an ONNX value an output of the graph, in ONNX's order."""
+        tensor = self.logical(name)
+        taken = {*self.graph.inputs.values(), *self.graph.outputs.values()}
+        if tensor in taken or self.graph.tensors[tensor].data is not None:
+            # a runtime may not share one tensor between two ends of the graph, nor give out a constant
+            shape = self.graph.tensors[tensor].shape
+            target = self.add_constant(np.array(shape, np.int32), "shape")
+            tensor = self.emit("RESHAPE", [tensor, target], self.type(name), name, newShape=list(shape))
+        self.graph.outputs[name] = tensor
+
+    # --- operators
+
+    def emit(self, builtin: str, inputs: list[str | None], made: ValueType, hint: str, **options: Any) -> str:
+        """Add an operator with one output of type `made` (its shape as it lies) and give that tensor."""
+        name = self._fresh(hint)
+        self.graph.tensors[name] = GraphTensor(name, made.shape, made.dtype)
+        self._makers[name] = builtin
+        self.graph.operators.append(
+            GraphOperator(
+                builtin,
+                inputs,
+                [name],
+                tables.complete(builtin, options),
+                (self.source,) if self.source >= 0 else (),
+            )
+        )
+        return name
+
+    def produce(
+        self, output: str, builtin: str, inputs: list[str | None], order: Order, **options: Any
+    ) -> None:
+        """Add the operator that computes the ONNX value `output` with its axes in `order`."""
+        known = self.type(output)
+        made = ValueType(known.dtype, layout.physical(known.shape, order))
+        self.bind(output, self.emit(builtin, inputs, made, output, **options), order)
+
+    def made_by(self, tensor: str) -> str | None:
+        """The type of the operator that makes a tensor, None for inputs and constants."""
+        return self._makers.get(tensor)
+
+    def _fresh(self, hint: str) -> str:
+        name, count = hint, 0
+        while name in self.graph.tensors:
+            count += 1
+            name = f"{hint}_{count}"
+        return name
+
+
+def elements(shape: Shape) -> int:
+    """The number of elements of a shape."""
+    return math.prod(shape)

@@ -1,0 +1,213 @@
+"""How close a compiled model comes to its source model, measured by running both on the same samples."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import define, evolve, frozen
+
+from converters.quantize.quiet import quiet
+from device_agent import runtimes
+from device_agent.errors import FidelityError
+from device_agent.tensors import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from converters.artifact import Artifact
+    from converters.quantize.calibration import Calibration
+    from device_agent.bundle import TensorSpec
+
+    Arrays = Mapping[str, np.ndarray]
+
+FLOAT_TOLERANCE = 1e-3  # of an output's range; float kernels that sum in another order stay below 1e-4
+
+
+@frozen
+class OutputFidelity:
+    """One output over all samples, compiled against source.
+
+    `top1_agreement` is the share of rows (0..1) with the same greatest class, None where the output does
+    not look like class scores. `snr_db` is None where both agree exactly. `max_abs_diff` and
+    `reference_range` (from the least to the greatest value of the source, zero included) are in the
+    output's own unit, after dequantisation.
+    """
+
+    name: str
+    top1_agreement: float | None
+    snr_db: float | None
+    max_abs_diff: float
+    reference_range: float
+
+
+@frozen
+class Fidelity:
+    """A compiled model against its source: `reference` names the source's runtime, `data` the samples."""
+
+    reference: str
+    data: str
+    samples: int
+    outputs: tuple[OutputFidelity, ...]
+
+
+def tensor_of(array: np.ndarray, spec: TensorSpec) -> Tensor:
+    """A float or integer array as the tensor `spec` asks for, quantised where it is quantised."""
+    import numpy as np
+
+    if spec.quantization is not None and array.dtype.kind == "f":
+        limits = np.iinfo(spec.dtype)
+        steps = np.rint(array / spec.quantization.scale[0]) + spec.quantization.zero_point[0]
+        array = np.clip(steps, limits.min, limits.max)
+    return Tensor(spec.dtype, tuple(array.shape), np.ascontiguousarray(array, spec.dtype).tobytes())
+
+
+def array_of(tensor: Tensor, spec: TensorSpec) -> np.ndarray:
+    """A tensor as an array, dequantised to float32 where `spec` says it is quantised."""
+    import numpy as np
+
+    array = np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape)
+    if spec.quantization is None:
+        return array
+    steps = array.astype(np.float32) - spec.quantization.zero_point[0]
+    return steps * np.float32(spec.quantization.scale[0])
+
+
+def measure(
+    artifact: Artifact,
+    reference_name: str,
+    reference: Callable[[Arrays], dict[str, np.ndarray]],
+    data: Calibration,
+    *,
+    limit: int,
+) -> Fidelity:
+    """Run an artifact and its source model on the same samples and compare every output.
+
+    Args:
+        artifact: run by its own runtime, on one thread.
+        reference_name: the source model's runtime.
+        reference: runs one sample on it.
+        data: the samples, of the source model's dtypes; spread over all of them if there are more
+            than `limit`.
+        limit: at most this many samples.
+
+    Raises:
+        FidelityError: the compiled model gives NaN or Inf, or another shape, where the source does not.
+    """
+    totals = [_Total(spec.name) for spec in artifact.outputs]
+    input_shapes = {spec.shape for spec in artifact.inputs}
+    run = runner(artifact)
+    step = max(1, data.count // limit)
+    samples = 0
+    for sample in islice(data.samples(), 0, step * limit, step):
+        expected, got = reference(sample), run(sample)
+        for spec, total in zip(artifact.outputs, totals, strict=True):
+            # an autoencoder's output has its input's shape: no class scores
+            classes = len(spec.shape) == 2 and spec.shape[1] >= 2 and spec.shape not in input_shapes
+            total.add(expected[spec.name], got[spec.name], classes=classes)
+        samples += 1
+    return Fidelity(reference_name, data.source, samples, tuple(total.result() for total in totals))
+
+
+def runner(artifact: Artifact) -> Callable[[Arrays], dict[str, np.ndarray]]:
+    """A function that runs an artifact on one thread of this machine.
+
+    It takes one sample in the source model's dtypes, quantises what the artifact wants quantised, and
+    gives the outputs dequantised.
+    """
+    with tempfile.TemporaryDirectory(prefix="edge-") as folder, quiet():
+        file = Path(folder) / artifact.title
+        file.write_bytes(artifact.data)
+        session = runtimes.get(artifact.runtime).load(file, threads=1)
+
+    def run(sample: Arrays) -> dict[str, np.ndarray]:
+        session.set_inputs({spec.name: tensor_of(sample[spec.name], spec) for spec in artifact.inputs})
+        session.invoke()
+        got = session.get_outputs()
+        return {spec.name: array_of(got[spec.name], spec) for spec in artifact.outputs}
+
+    return run
+
+
+def check_float(fidelity: Fidelity, artifact: Artifact) -> None:
+    """Refuse a float conversion that does not compute what its source computes.
+
+    Raises:
+        FidelityError: an output differs by more than `FLOAT_TOLERANCE` of its range.
+    """
+    for output in fidelity.outputs:
+        limit = FLOAT_TOLERANCE * output.reference_range
+        if output.max_abs_diff > limit:
+            raise FidelityError(
+                f"the float conversion deviates from {fidelity.reference} in output {output.name!r}",
+                where=artifact.title,
+                got=f"a difference of {output.max_abs_diff:.3g} over {fidelity.samples} samples",
+                expected=f"at most {limit:.3g}, {FLOAT_TOLERANCE:g} of the output's range",
+                next_step="This is a fault of the converter: please report it with the model.",
+            )
+
+
+def with_seen_range(artifact: Artifact, fidelity: Fidelity) -> Artifact:
+    """A float32 artifact whose tolerances fit the range its outputs were seen to have.
+
+    A backend bounds the difference between device and host for outputs of about 1; for an output that
+    spans more, the bound grows with it.
+    """
+    ranges = {output.name: output.reference_range for output in fidelity.outputs}
+    tolerance = {name: bound * max(1.0, ranges[name]) for name, bound in artifact.tolerance.items()}
+    return evolve(artifact, tolerance=tolerance)
+
+
+@define
+class _Total:
+    """Running sums for one output.
+
+    The signal-to-noise ratio is 10 log10(sum(r^2) / sum((r - c)^2)) over all values r of the source and
+    c of the compiled model (https://en.wikipedia.org/wiki/Signal-to-quantization-noise_ratio).
+    """
+
+    name: str
+    signal: float = 0.0
+    noise: float = 0.0
+    max_abs_diff: float = 0.0
+    least: float = 0.0
+    greatest: float = 0.0
+    rows: int = 0
+    agreeing: int = 0
+
+    def add(self, reference: np.ndarray, compiled: np.ndarray, *, classes: bool) -> None:
+        import numpy as np
+
+        if reference.shape != compiled.shape:
+            raise FidelityError(
+                f"output {self.name!r} has another shape than in the source model",
+                got=str(list(compiled.shape)),
+                expected=str(list(reference.shape)),
+            )
+        r, c = reference.astype(np.float64), compiled.astype(np.float64)
+        same = (r == c) | (np.isnan(r) & np.isnan(c))
+        difference = np.subtract(r, c, out=np.zeros_like(r), where=~same)
+        if not np.isfinite(difference).all():
+            raise FidelityError(f"output {self.name!r} holds NaN or Inf where the source model's does not")
+        finite = r[np.isfinite(r)]
+        self.signal += float(np.square(finite).sum())
+        self.noise += float(np.square(difference).sum())
+        self.max_abs_diff = max(self.max_abs_diff, float(np.abs(difference).max(initial=0.0)))
+        self.least = min(self.least, float(finite.min(initial=0.0)))
+        self.greatest = max(self.greatest, float(finite.max(initial=0.0)))
+        if classes:
+            self.rows += len(r)
+            self.agreeing += int((r.argmax(axis=-1) == c.argmax(axis=-1)).sum())
+
+    def result(self) -> OutputFidelity:
+        snr_db = None
+        if self.noise > 0:
+            # a source of zeros has no signal: the least positive number keeps the ratio finite
+            snr_db = 10 * math.log10(max(self.signal, sys.float_info.min) / self.noise)
+        agreement = self.agreeing / self.rows if self.rows else None
+        return OutputFidelity(self.name, agreement, snr_db, self.max_abs_diff, self.greatest - self.least)

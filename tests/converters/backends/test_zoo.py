@@ -1,0 +1,107 @@
+"""Real networks through the LiteRT backend: operator counts, integer all through, accuracy kept."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters import registry
+from converters.artifact import Artifact
+from converters.model import Model
+from converters.partition.types import Recipe
+from converters.quantize.calibration import Calibration, load_calibration
+from converters.quantize.fidelity import check_float, measure, runner
+
+pytestmark = pytest.mark.zoo
+# file, data in the zoo's loader, operators of the native Keras route's float model
+NETWORKS = [
+    ("resnet8", "cifar10", 16),
+    ("kws_dscnn", "kws", 13),
+    ("vww_mobilenetv1_025", "vww", 31),
+    ("ad01_autoencoder", "ad01", 10),
+    ("streaming_wakeword", "sww", 11),
+]
+
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def load(zoo: Path, tmp_path_factory) -> Callable[[str, str], Arrays]:
+    """The zoo's data: `load(name, split)` gives samples and labels."""
+
+    @cache
+    def load(name: str, split: str) -> Arrays:
+        if name == "ad01":
+            # five frames of 128 mel bands make a sample, as in MLPerf Tiny
+            frames = np.fromfile(next((zoo / "data/ad01").glob("*.bin")), np.float32).reshape(-1, 640)
+            return frames, np.zeros(len(frames), np.int64)
+        file = tmp_path_factory.mktemp("zoo") / "data.npz"
+        command = [sys.executable, str(zoo / "load.py"), name, "--split", split, "--out", str(file)]
+        subprocess.run(command, check=True, capture_output=True)
+        with np.load(file) as data:
+            return data["x"], data["y"]
+
+    return load
+
+
+def read(zoo: Path, name: str) -> Model:
+    path = zoo / "models/onnx" / f"{name}.onnx"
+    return registry.reader_for(path).read(path, batch=1)
+
+
+def training(load, data: str, model: Model) -> Calibration:
+    x, _ = load(data, "train")
+    return load_calibration(x.reshape(len(x), *model.inputs[0].shape[1:]), model)
+
+
+def compiled(model: Model, recipe: Recipe, calibration=None) -> Artifact:
+    return registry.backend("litert").compile(model, recipe, calibration, lambda *_: None)
+
+
+def top1(run, model: Model, x: np.ndarray) -> np.ndarray:
+    shape, source, target = model.inputs[0].shape, model.inputs[0].name, model.outputs[0].name
+    return np.array([int(run({source: row.reshape(shape)})[target].argmax()) for row in x])
+
+
+@pytest.mark.parametrize(("name", "data", "operators"), NETWORKS)
+def test_float_and_int8(zoo, load, name, data, operators):
+    """The float model computes what the source computes, the int8 model is integer throughout."""
+    model = read(zoo, name)
+    calibration = training(load, data, model)
+    reference_name, reference = registry.reader("onnx").reference(model)
+
+    exact = compiled(model, Recipe("float32", "float"))
+    assert operators == len(exact.operators)
+    assert exact.operators == exact.float_operators
+    check_float(measure(exact, reference_name, reference, calibration, limit=50), exact)
+
+    for io, ends, count in (("integer", "int8", operators), ("float", "float32", operators + 2)):
+        made = compiled(model, Recipe("int8", io), calibration)
+        assert () == made.float_operators
+        assert count == len(made.operators)
+        assert {ends} == {spec.dtype for spec in (*made.inputs, *made.outputs)}
+        fidelity = measure(made, reference_name, reference, calibration, limit=100)
+        print(name, io, fidelity.outputs)
+        assert fidelity.outputs[0].snr_db > 20
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "points"),
+    [("resnet8", "cifar10", 0.5), ("kws_dscnn", "kws", 1.0), ("vww_mobilenetv1_025", "vww", 2.0)],
+)
+def test_top1_against_float(zoo, load, name, data, points):
+    """int8 loses at most so many points of top-1 accuracy on the test set, on the same samples."""
+    model = read(zoo, name)
+    calibration = training(load, data, model)
+    x, y = load(data, "test")
+    _, reference = registry.reader("onnx").reference(model)
+    exact = top1(reference, model, x)
+    made = top1(runner(compiled(model, Recipe("int8", "integer"), calibration)), model, x)
+    right, kept = 100 * (exact == y).mean(), 100 * (made == y).mean()
+    print(f"{name}: float {right:.2f} %, int8 {kept:.2f} %, agreement {100 * (exact == made).mean():.2f} %")
+    assert kept >= right - points

@@ -1,0 +1,43 @@
+"""Small graphs for the tests of quantisation."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.quantize.calibration import Calibration
+
+CONV = {"padding": "SAME", "strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1}
+
+
+def _conv_graph(weights: np.ndarray, bias: np.ndarray, *, then: str | None = None) -> Graph:
+    """x: float32[1, 4, 4, in] -> CONV_2D, weights [out, 3, 3, in] -> (an operator of type `then`) -> y."""
+    out, _, _, into = weights.shape
+    tensors = {
+        "x": GraphTensor("x", (1, 4, 4, into), "float32"),
+        "w": GraphTensor("w", weights.shape, "float32", weights.astype(np.float32)),
+        "b": GraphTensor("b", bias.shape, "float32", bias.astype(np.float32)),
+        "y": GraphTensor("y", (1, 4, 4, out), "float32"),
+    }
+    operators = [GraphOperator("CONV_2D", ["x", "w", "b"], ["y"], dict(CONV), (0,))]
+    if then is not None:
+        tensors["z"] = GraphTensor("z", (1, 4, 4, out), "float32")
+        operators.append(GraphOperator(then, ["y"], ["z"], {}, (1,)))
+    return Graph(tensors, operators, {"input": "x"}, {"output": "z" if then else "y"})
+
+
+def _samples(channels: int, count: int = 24) -> Calibration:
+    """Seeded normal inputs for `conv_graph`."""
+    x = np.random.default_rng(0).normal(size=(count, 1, 4, 4, channels)).astype(np.float32)
+    return Calibration("seeded", count, lambda: ({"input": sample} for sample in x))
+
+
+@pytest.fixture(scope="session")
+def conv_graph() -> Callable[..., Graph]:
+    return _conv_graph
+
+
+@pytest.fixture(scope="session")
+def samples() -> Callable[..., Calibration]:
+    return _samples
