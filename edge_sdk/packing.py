@@ -25,6 +25,7 @@ def pack(conversion: Conversion, path: Path, *, name: str | None = None) -> Bund
     config = BundleConfig(
         name=check_name(name) if name is not None else deployment_name(conversion.model.name),
         target=plan.target,
+        architecture=plan.architecture,
         runtime=artifact.runtime,
         runtime_version=artifact.runtime_version,
         model=artifact.title,

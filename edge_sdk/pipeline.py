@@ -98,7 +98,7 @@ def convert(
 
     samples = None
     if calibration is not None:
-        samples = load_calibration(calibration, model, preprocessing=preprocessing, limit=None)
+        samples = load_calibration(calibration, model, preprocessing=preprocessing)
     return run(model, plan, calibration=samples, progress=progress)
 
 
@@ -114,9 +114,9 @@ def pack(conversion: Conversion, path: str | Path, *, name: str | None = None) -
         InvalidRequest: `name` cannot name a deployment.
         OutputError: the folder cannot be written.
     """
-    from edge_sdk.pack import pack as write
+    from edge_sdk import packing
 
-    return write(conversion, Path(path), name=name)
+    return packing.pack(conversion, Path(path), name=name)
 
 
 def device(address: str = "local") -> Device:

@@ -1,5 +1,8 @@
 """The error tree: its wire names, exit codes and words."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from device_agent import errors
@@ -50,3 +53,10 @@ def _raised(body):
     with pytest.raises(ProtocolError) as caught:
         raise from_json(body)
     return caught.value
+
+
+def test_the_documentation_lists_every_error():
+    """docs/errors.md has a row for each code with its exit code, and none that is gone."""
+    page = (Path(__file__).parents[2] / "docs/errors.md").read_text()
+    rows = {(code, int(number)) for number, code in re.findall(r"^\| (\d+) \| `(\w+)` ", page, re.M)}
+    assert {*((kind.code, kind.exit_code) for kind in tree()), ("unexpected", 70)} == rows

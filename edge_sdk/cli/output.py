@@ -1,0 +1,139 @@
+"""What commands share: `--json`, progress, and the one place where results are written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+def common(function: F) -> F:
+    """The options every command has: `--json` and `--traceback`."""
+    function = click.option(
+        "--traceback", is_flag=True, expose_value=False, help="Show the traceback of an error."
+    )(function)
+    return click.option(
+        "--json", "json_to", metavar="FILE", help="Write the result as JSON to FILE; - is stdout."
+    )(function)
+
+
+def device_option(function: F) -> F:
+    """`--device`: which device to talk to."""
+    return click.option(
+        "--device",
+        "address",
+        default="local",
+        show_default=True,
+        metavar="ADDRESS",
+        help="The device: local (this machine) or fake (a temporary agent).",
+    )(function)
+
+
+def emit(result: Any, json_to: str | None, text: Callable[[], None]) -> None:
+    """Write a command's result: as JSON where asked for, as text unless JSON took stdout.
+
+    Args:
+        result: plain JSON data.
+        json_to: a file, `-` for stdout, or None.
+        text: prints the result for people.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if json_to is not None:
+        write_json(result, json_to)
+    if json_to != "-":
+        text()
+
+
+def write_json(data: Any, json_to: str) -> None:
+    """Write JSON as one line to a file, or to stdout for `-`."""
+    from device_agent.errors import OutputError
+
+    body = json.dumps(data, allow_nan=False)
+    if json_to == "-":
+        click.echo(body)
+        return
+    try:
+        Path(json_to).write_text(body + "\n")
+    except OSError as e:
+        raise OutputError("cannot write the JSON file", where=json_to, got=str(e)) from e
+
+
+def write_error(body: dict[str, Any], words: list[str]) -> None:
+    """Write an error object where the command line's `--json` says, if it says so.
+
+    The words are searched because the error may be one of parsing them.
+    """
+    from device_agent.errors import OutputError
+
+    for place, word in enumerate(words):
+        if word.startswith("--json="):
+            json_to = word.removeprefix("--json=")
+        elif word == "--json" and place + 1 < len(words):
+            json_to = words[place + 1]
+        else:
+            continue
+        try:
+            write_json(body, json_to)
+        except OutputError as e:
+            click.echo(f"error: {e}", err=True)
+        return
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A progress callback on stderr: a live line on a terminal, one plain line per step elsewhere."""
+    if not sys.stderr.isatty():
+        seen: set[str] = set()
+
+        def plain(what: str, _done: int, _total: int) -> None:
+            if what not in seen:
+                seen.add(what)
+                click.echo(f"{what} ...", err=True)
+
+        yield plain
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as live:
+        task = live.add_task("", total=None)
+        current = ""
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal current, task
+            if what != current:  # a new task, because the total of one cannot become unknown again
+                current = what
+                live.remove_task(task)
+                task = live.add_task(what, total=None)
+            live.update(task, completed=done, total=total or None)
+
+        yield show
+
+
+def write_file(path: Path, data: bytes, *, source: Path) -> None:
+    """Write what was made of `source`, making its folder; OutputError where that cannot be done."""
+    from device_agent.errors import OutputError
+
+    if path.resolve() == source.resolve():
+        raise OutputError(
+            "the result would replace the model it was made from",
+            where=str(path),
+            next_step="Choose another folder with -o.",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as e:
+        raise OutputError("cannot write the file", where=str(path), got=str(e)) from e

@@ -1,0 +1,230 @@
+"""`Device`: a target that can be reached through a transport, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import frozen
+
+from device_agent import codec
+from device_agent.bundle import Bundle
+from device_agent.errors import DeviceError, InvalidRequest, ProtocolError
+from device_agent.protocol import (
+    AgentInfo,
+    BenchmarkRequest,
+    BenchmarkResult,
+    Deployed,
+    DeploymentStatus,
+    Event,
+    HistoryEntry,
+    Parity,
+)
+from device_agent.tensors import Tensor
+from edge_sdk.devices.client import AgentClient
+from edge_sdk.devices.transports.base import Transport
+from edge_sdk.devices.transports.fake import FakeTransport
+from edge_sdk.devices.transports.local import LocalTransport
+from edge_sdk.devices.upload import push
+from targets.schema import Target, load_target
+
+if TYPE_CHECKING:
+    import numpy as np
+
+T = TypeVar("T")
+Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+# address -> (target, what it is)
+ADDRESSES = {
+    "local": ("local", "this machine; its agent is started on demand"),
+    "fake": ("null", "an agent with a temporary store, gone afterwards"),
+}
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """The progress callback of callers that want none."""
+
+
+@frozen
+class Deployment:
+    """A bundle active on a device under a name; remembers the generation before it."""
+
+    device: str
+    deployed: Deployed
+    sent_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The name it answers to."""
+        return self.deployed.status.name
+
+    @property
+    def generation(self) -> int:
+        """The generation that answers."""
+        return self.deployed.status.generation
+
+    @property
+    def previous_generation(self) -> int | None:
+        """What a rollback would bring back; None where there is nothing."""
+        return self.deployed.status.previous_generation
+
+    @property
+    def parity(self) -> Parity:
+        """The device against the host on the bundle's golden inputs."""
+        return self.deployed.parity
+
+
+class Device:
+    """A device; use it as a context manager, within which its agent can be reached.
+
+    Args:
+        name: the address it goes by.
+        target: what it is.
+        transport: how to reach it.
+    """
+
+    def __init__(self, name: str, target: Target, transport: Transport) -> None:
+        self.name = name
+        self.target = target
+        self._transport = transport
+        self._client: AgentClient | None = None
+
+    def __enter__(self) -> Device:
+        self._transport.open()
+        self._client = AgentClient(self._transport)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        self._transport.close()
+
+    @property
+    def client(self) -> AgentClient:
+        """The agent's routes.
+
+        Raises:
+            DeviceError: the device is not open.
+        """
+        if self._client is None:
+            raise DeviceError(
+                "the device is not open",
+                where=self.name,
+                next_step="Use it as a context manager: `with edge_sdk.device(...) as device:`.",
+            )
+        return self._client
+
+    @property
+    def transport(self) -> Transport:
+        """How the device is reached."""
+        return self._transport
+
+    def describe(self) -> AgentInfo:
+        """The machine as its agent sees it: architecture, memory, runtimes, temperature."""
+        return self.client.agent()
+
+    def deployments(self) -> tuple[DeploymentStatus, ...]:
+        """Every model deployed on the device."""
+        return self.client.models()
+
+    def deploy(self, bundle: Bundle, *, progress: Progress = silent) -> Deployment:
+        """Push a bundle and activate it; on any failure the model before it stays active.
+
+        Args:
+            bundle: its config's name is the deployment's.
+            progress: called as `progress(what, done, total)`.
+
+        Raises:
+            ActivationFailed: the device cannot load the model, or computes something else than the host.
+            DeploymentConflict: another deployment of the same name is under way.
+            DeviceError: anything else; see device_agent.errors.
+        """
+        sent = push(self.client, bundle, progress)
+        events = self.client.deploy(bundle.config.name, bundle.manifest_digest)
+        return Deployment(self.name, _result(events, Deployed, progress, "activate"), sent)
+
+    def rollback(self, name: str, *, progress: Progress = silent) -> Deployment:
+        """Bring back the generation before the active one.
+
+        Raises:
+            UnknownModel: no such deployment.
+            NothingToRollBack: it has no earlier generation.
+        """
+        return Deployment(self.name, _result(self.client.rollback(name), Deployed, progress, "roll back"), 0)
+
+    def remove(self, name: str) -> None:
+        """Remove a deployment; UnknownModel where there is none of that name."""
+        self.client.remove(name)
+
+    def benchmark(
+        self, name: str, request: BenchmarkRequest | None = None, *, progress: Progress = silent
+    ) -> BenchmarkResult:
+        """Measure a deployment's latency in its worker; see `edge_sdk.benchmark`."""
+        events = self.client.benchmark(name, request or BenchmarkRequest())
+        return _result(events, BenchmarkResult, progress, "measure")
+
+    def infer(self, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run a deployed model once.
+
+        Args:
+            name: the deployment's name.
+            inputs: every input of the model by name, in its dtype and shape.
+
+        Returns:
+            Every output by name.
+
+        Raises:
+            UnknownModel: no such deployment.
+            InvalidRequest: an input is missing or does not fit.
+        """
+        import numpy as np
+
+        tensors = {
+            key: Tensor(array.dtype.name, array.shape, np.ascontiguousarray(array).tobytes())
+            for key, array in inputs.items()
+        }
+        return {
+            key: np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape)
+            for key, tensor in self.client.infer(name, tensors).items()
+        }
+
+    def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """How every deployment and rollback of a model ended, oldest first."""
+        return self.client.history(name)
+
+
+def open_device(address: str) -> Device:
+    """The device at an address; nothing is contacted until it is entered.
+
+    Raises:
+        InvalidRequest: an address of a kind that is not known.
+    """
+    if address not in ADDRESSES:
+        raise InvalidRequest(
+            "unknown device",
+            got=repr(address),
+            expected=" or ".join(ADDRESSES),
+            next_step="Devices over SSH come with a later version of `edge devices`.",
+        )
+    transport: Transport = FakeTransport() if address == "fake" else LocalTransport()
+    return Device(address, load_target(ADDRESSES[address][0]), transport)
+
+
+def _result(events: Iterator[Event], kind: type[T], progress: Progress, what: str) -> T:
+    """The result that an event stream ends with; its other events go to `progress`.
+
+    States of the activation machine are shown by name, anything else as `what`.
+    """
+    for event in events:
+        if event.kind == "result":
+            try:
+                return codec.from_json(event.result, kind, where=what)
+            except InvalidRequest as e:
+                raise ProtocolError("the agent's answer has another form", where=what, got=e.got) from e
+        label = f"{what}: {event.state}" if event.state is not None else what
+        progress(label, event.done or 0, event.total or 0)
+    raise ProtocolError("the agent's answer ended without a result", where=what)

@@ -1,0 +1,89 @@
+"""Push a bundle: only the blobs the device lacks, in checked chunks, resumed where a connection broke."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from device_agent.bundle import Bundle
+from device_agent.errors import AgentUnreachable, FileMissing, UploadError
+from edge_sdk.devices.client import AgentClient
+
+CHUNK_BYTES = 1 << 20  # what is sent again at most when a connection breaks
+ATTEMPTS = 5  # in a row without a byte arriving
+FIRST_PAUSE_S = 0.1  # before the second attempt; doubles with each
+
+Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+def push(client: AgentClient, bundle: Bundle, progress: Progress, *, chunk_bytes: int = CHUNK_BYTES) -> int:
+    """Make sure that the device holds the manifest of a bundle and every blob it refers to.
+
+    Args:
+        client: of an open transport.
+        bundle: its blobs are read from disk as they are sent.
+        progress: called as `progress("upload", bytes done, bytes of all blobs)`.
+        chunk_bytes: sent and checked at a time.
+
+    Returns:
+        How many bytes of blobs were sent; 0 where the device had them all.
+
+    Raises:
+        FileMissing: a blob of the bundle is gone from the host's disk.
+        DiskFull: no room on the device.
+        UploadError: what arrives does not have its digest.
+        AgentUnreachable: the connection broke, and several new ones brought nothing across.
+    """
+    # the manifest goes last: once it is there, all it refers to is there
+    paths = {digest: bundle.blob_path(digest) for digest in [b.digest for b in bundle.manifest.blobs()]}
+    paths[bundle.manifest_digest] = bundle.blob_path(bundle.manifest_digest)
+    sizes = {digest: _size(path) for digest, path in paths.items()}
+    total = sum(sizes.values())
+    done = sent = 0
+    for digest, path in paths.items():
+        progress("upload", done, total)
+        if not client.has_blob(digest):
+            with path.open("rb") as file:
+                for offset in _send(client, file, digest, sizes[digest], chunk_bytes):
+                    progress("upload", done + offset, total)
+            sent += sizes[digest]
+        done += sizes[digest]
+    progress("upload", total, total)
+    return sent
+
+
+def _send(client: AgentClient, file: BinaryIO, digest: str, size: int, chunk_bytes: int) -> Iterator[int]:
+    """Send one blob, beginning again where it stopped; gives the offset after each chunk that arrived."""
+    furthest = failures = 0
+    while True:
+        try:
+            for offset in _attempt(client, file, digest, size, chunk_bytes):
+                if offset > furthest:
+                    furthest, failures = offset, 0
+                yield offset
+            return
+        except (AgentUnreachable, UploadError):
+            failures += 1
+            if failures == ATTEMPTS:
+                raise
+            time.sleep(FIRST_PAUSE_S * 2 ** (failures - 1))
+
+
+def _attempt(client: AgentClient, file: BinaryIO, digest: str, size: int, chunk_bytes: int) -> Iterator[int]:
+    if client.has_blob(digest):  # asked again: the last chunk may have arrived and its answer not
+        return
+    upload = client.create_upload(digest, size)  # finds the unfinished one, with its offset
+    offset = upload.offset
+    while offset < size:
+        file.seek(offset)
+        offset = client.send_chunk(upload.path, offset, file.read(chunk_bytes))
+        yield offset
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as e:
+        raise FileMissing("a blob of the bundle is missing", where=str(path)) from e

@@ -1,0 +1,95 @@
+"""Boards, devices, agents and deployments as lists for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from edge_sdk.report import layout
+from edge_sdk.report.layout import Row
+
+if TYPE_CHECKING:
+    from device_agent.protocol import AgentInfo, DeploymentStatus, HistoryEntry
+    from targets.schema import Target
+
+
+def print_targets(boards: Sequence[Target]) -> None:
+    """The boards as a list."""
+    layout.table(
+        ("target", "what it is", "processors"),
+        [
+            (board.name, board.title, ", ".join(f"{p.name} ({p.backend})" for p in board.processors))
+            for board in boards
+        ],
+    )
+
+
+def print_target(board: Target) -> None:
+    """One board."""
+    rows = [
+        ("Architecture", board.architecture),
+        ("Memory", "the machine's own" if board.ram_bytes is None else layout.size(board.ram_bytes)),
+        *((p.name, f"{p.kind}: {p.backend}, {' or '.join(p.dtypes)}") for p in board.processors),
+        ("Runtimes", ", ".join(f"{name} >= {version}" for name, version in board.runtimes.items())),
+        ("Source", board.source),
+    ]
+    layout.show(f"{board.name}: {board.title}", rows)
+
+
+def print_devices(rows: Iterable[Mapping[str, str]]) -> None:
+    """The addresses that can be deployed to."""
+    layout.table(
+        ("device", "target", "what it is"),
+        [(row["address"], row["target"], row["description"]) for row in rows],
+    )
+
+
+def print_device(address: str, info: AgentInfo, deployments: Sequence[DeploymentStatus]) -> None:
+    """A device and what is deployed on it."""
+    layout.show(f"{address}: {info.hostname}", agent_rows(info))
+    if not deployments:
+        layout.lines(["", "Nothing is deployed."])
+        return
+    layout.lines([""])
+    layout.table(
+        ("model", "generation", "before", "state", "runtime", "target", "size"),
+        [
+            (
+                status.name,
+                str(status.generation),
+                "-" if status.previous_generation is None else str(status.previous_generation),
+                status.state.lower(),
+                status.runtime,
+                status.target,
+                layout.size(status.size_bytes),
+            )
+            for status in deployments
+        ],
+    )
+
+
+def print_agent(info: AgentInfo) -> None:
+    """A running agent."""
+    stays = "ends when no command uses it" if info.on_demand else "stays until `edge agent stop`"
+    layout.show(f"the agent is running as process {info.pid}; it {stays}", agent_rows(info))
+
+
+def print_history(entries: Sequence[HistoryEntry]) -> None:
+    """How the deployments and rollbacks of a model ended."""
+    layout.table(
+        ("finished", "generation", "outcome", "reason"),
+        [(e.finished_at, str(e.generation), e.outcome.lower(), e.reason) for e in entries],
+    )
+
+
+def agent_rows(info: AgentInfo) -> list[Row]:
+    """An agent's description of itself and its machine."""
+    available = layout.size(info.state.memory_available_bytes)
+    return [
+        ("Machine", f"{info.machine}, {info.word_bits} bit, {info.cpu_count} x {info.cpu_model}"),
+        ("Memory", f"{layout.size(info.ram_bytes)}, {available} available"),
+        ("State", f"{info.state_dir}, {layout.size(info.disk_free_bytes)} free"),
+        ("Now", layout.machine_state(info.state)),
+        ("Runtimes", ", ".join(f"{r.name} {r.version}" for r in info.runtimes) or "none"),
+        ("Agent", f"{info.agent_version} on Python {info.python}, workers in {info.isolation}"),
+    ]
