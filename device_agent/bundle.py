@@ -70,6 +70,7 @@ class BundleConfig:
 
     name: str
     target: str
+    architecture: str  # of the userland it is for (`AgentInfo.machine`); "host" where any will do
     runtime: str
     runtime_version: str  # the least that can run it
     model: str  # the title of the model layer
@@ -79,6 +80,18 @@ class BundleConfig:
     source_sha256: str  # of the model file the bundle was made from
     precision: str
     golden_samples: int
+
+
+def check_architecture(architecture: str, machine: str, target: str) -> None:
+    """Refuse a bundle on a machine of another architecture than its target's; InvalidBundle says which."""
+    if architecture not in ("host", machine):
+        raise InvalidBundle(
+            "made for another architecture than the device has",
+            where=target,
+            got=architecture,
+            expected=machine,
+            next_step="Choose the target that the device is: `edge targets list`.",
+        )
 
 
 @frozen

@@ -10,9 +10,8 @@ for spec in model.inputs:
 
 for target in ("local", "rpi4", "null"):
     plan = edge_sdk.plan(model, target)
-    print(
-        f"{target}: {'accepted' if plan.accepted else 'refused'}, {plan.runtime} {plan.runtime_version} or later"
-    )
+    answer = "accepted" if plan.accepted else "refused"
+    print(f"{target}: {answer}, {plan.runtime} {plan.runtime_version} or later")
     for operator in plan.operators:
         print(f"  {operator.index:2} {operator.type:10} {operator.processor}  {operator.reason}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from device_agent.bundle import TensorSpec
+from device_agent.errors import InvalidRequest
 from device_agent.tensors import Tensor
 
 
@@ -46,3 +47,31 @@ class Runtime(Protocol):
             WorkerFailed: the runtime refuses the file; says why.
         """
         ...
+
+
+def check_inputs(specs: tuple[TensorSpec, ...], tensors: Mapping[str, Tensor]) -> None:
+    """Check inputs against what a model takes.
+
+    Raises:
+        InvalidRequest: one is missing, not the model's, or of another dtype or shape; names it.
+    """
+    known = {spec.name for spec in specs}
+    for name in tensors:
+        if name not in known:
+            raise InvalidRequest(
+                "the model has no such input", where=name[:200], expected=", ".join(sorted(known))
+            )
+    for spec in specs:
+        if spec.name not in tensors:
+            raise InvalidRequest("an input is missing", where=spec.name)
+        got = tensors[spec.name]
+        fits = len(got.shape) == len(spec.shape) and all(
+            want in (-1, have) for want, have in zip(spec.shape, got.shape, strict=True)
+        )
+        if got.dtype != spec.dtype or not fits:
+            raise InvalidRequest(
+                "an input does not fit the model",
+                where=spec.name,
+                got=f"{got.dtype}{list(got.shape)}",
+                expected=f"{spec.dtype}{list(spec.shape)}",
+            )

@@ -26,6 +26,7 @@ from device_agent.errors import FileMissing, InvalidBundle, InvalidRequest, Outp
 CONFIG = BundleConfig(
     name="digits",
     target="local",
+    architecture="host",
     runtime="null",
     runtime_version="1",
     model="model.bin",

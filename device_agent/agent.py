@@ -1,0 +1,39 @@
+"""The agent's parts, put together once for the routes to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+from device_agent.activator import Activator
+from device_agent.lifetime import Lifetime
+from device_agent.records import RecordFile
+from device_agent.serving import Serving
+from device_agent.store import Store
+from device_agent.uploads import Uploads
+
+
+@frozen
+class Agent:
+    """Everything a request may need."""
+
+    state_dir: Path
+    store: Store
+    uploads: Uploads
+    serving: Serving
+    activator: Activator
+    lifetime: Lifetime
+
+
+def open_agent(state_dir: Path, lifetime: Lifetime) -> Agent:
+    """Open a state folder (the caller holds its lock) and bring every model in it to rest.
+
+    Raises:
+        DiskFull: there is no room for the records. DeviceError: the medium refuses.
+    """
+    store = Store(state_dir)
+    serving = Serving()
+    activator = Activator(store, RecordFile(state_dir), serving)
+    activator.start()
+    return Agent(state_dir, store, Uploads(store), serving, activator, lifetime)
