@@ -66,7 +66,7 @@ def preallocate(descriptor: int, size: int) -> None:
                 raise
 
 
-def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+def write_at(descriptor: int, data: bytes | bytearray, offset: int) -> None:
     """Write all of `data` at `offset`."""
     view = memoryview(data)
     while view:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from device_agent.web import EXCEPTION_HANDLERS
 KEEP_ALIVE_S = 75
 DRAIN_S = 10  # for requests that are being answered when the agent is told to end
 DISK_THREADS = 4
+LARGE_BUFFER_BYTES = 256 << 10
+_M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 
 def application(agent: Agent) -> Starlette:
@@ -60,8 +63,16 @@ def serve(state_dir: Path, *, listening: Path | None, on_demand: bool) -> None:
     # uvicorn raises the signals it caught once more when it is done: by then there is nothing left to do
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    _give_back_large_buffers()
     with home.alone(state_dir, path), home.listener(path) as sock:
         asyncio.run(_serve(state_dir, sock, on_demand=on_demand))
+
+
+def _give_back_large_buffers() -> None:
+    """Keep glibc from raising its mmap threshold: a chunk or tensor once received would stay in our heap."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and no need of it
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES)
 
 
 async def _serve(state_dir: Path, sock: socket.socket, *, on_demand: bool) -> None:

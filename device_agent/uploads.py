@@ -89,7 +89,7 @@ class Uploads:
             return Upload(upload_id, digest, length, length)
         return self._state(upload_id) if (self._folder / upload_id).is_dir() else None
 
-    def append(self, upload_id: str, offset: int, chunk: bytes, sha256: bytes) -> Upload:
+    def append(self, upload_id: str, offset: int, chunk: bytes | bytearray, sha256: bytes) -> Upload:
         """Add a chunk at the end of what has arrived; the last one makes the blob.
 
         Args:
@@ -163,7 +163,7 @@ class Uploads:
             durable.remove_tree(folder)  # it would hold what room there is
             raise
 
-    def _write(self, folder: Path, offset: int, chunk: bytes) -> None:
+    def _write(self, folder: Path, offset: int, chunk: bytes | bytearray) -> None:
         with durable.mapped("cannot write an upload", folder):
             descriptor = os.open(folder / "data", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

@@ -13,8 +13,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "operators.md"
 HEAD = """# ONNX operators
 
 Made by `scripts/gen_operator_docs.py` from the registry of lowerings; a test compares the two. These
-operators of the standard domain can be lowered to TFLite. A node whose inputs are all constants is folded, whatever its
-operator. Anything else is refused by `edge plan` with the node, the reason and the way out.
+operators of the standard domain can be lowered to TFLite. A node whose inputs are all constants is folded,
+whatever its operator. Anything else is refused by `edge plan` with the node, the reason and the way out.
 
 | operator | first input may be | how |
 |---|---|---|

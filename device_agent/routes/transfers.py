@@ -47,7 +47,7 @@ async def append_chunk(request: Request) -> Response:
     """Add a chunk."""
     offset = number(request, "upload-offset")
     checksum = _checksum(request.headers.get("upload-checksum", ""))
-    chunk = bytes(await body(request, MAX_CHUNK_BYTES))
+    chunk = await body(request, MAX_CHUNK_BYTES)
     upload = await asyncio.to_thread(
         agent_of(request).uploads.append, request.path_params["id"], offset, chunk, checksum
     )
