@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from device_agent import log
 
 START_GRACE_S = 10.0  # for the one who started it to take a lease
-LINGER_S = 0.5  # without a lease; commands in a row need not start it again
+LINGER_S = 0.05  # without a lease: the command that let it go waits for its end
 
 
 class Lifetime:

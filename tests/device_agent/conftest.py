@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import AgentProcess
+
+from tests.device_agent.harness import AgentProcess
 
 
 @pytest.fixture

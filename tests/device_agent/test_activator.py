@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from faults import Crash, crash_at, fail_at, faulty, nothing, tear_at
-from harness import DirectLive, make_bundle
 
 from device_agent.activator import Activator
 from device_agent.bundle import Bundle
@@ -26,6 +24,8 @@ from device_agent.protocol import Event
 from device_agent.records import RecordFile
 from device_agent.store import Store
 from device_agent.uploads import Uploads
+from tests.device_agent.faults import Crash, crash_at, fail_at, faulty, nothing, tear_at
+from tests.device_agent.harness import DirectLive, make_bundle
 
 NAME = "digits"
 

@@ -5,9 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import AgentProcess
-
 import device_agent
+from tests.device_agent.harness import AgentProcess
 
 
 def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import make_bundle
 
 from device_agent.errors import InvalidRequest
 from device_agent.oip import InferRequest, decode_request, encode_response, model_metadata
 from device_agent.store import Generation
 from device_agent.tensors import DTYPES, Tensor
+from tests.device_agent.harness import make_bundle
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import AgentProcess, litert_bundle
 
 from device_agent.bundle import Bundle
 from device_agent.errors import ActivationFailed
 from device_agent.runtimes.litert import LiteRT
+from tests.device_agent.harness import AgentProcess, litert_bundle
 
 pytestmark = pytest.mark.zoo
 MODELS = [

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from harness import A_MINUTE, STATES, AgentProcess, make_bundle, null_samples, workers_of
 
 from device_agent.errors import (
     ActivationFailed,
@@ -19,6 +18,7 @@ from device_agent.errors import (
     UnknownModel,
     WorkerFailed,
 )
+from tests.device_agent.harness import A_MINUTE, STATES, AgentProcess, make_bundle, null_samples, workers_of
 
 
 def test_agent_describes_itself(agent: AgentProcess) -> None:

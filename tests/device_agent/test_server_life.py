@@ -6,7 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from harness import STATES, AgentProcess, make_bundle, null_samples, runs, workers_of
+
+from tests.device_agent.harness import STATES, AgentProcess, make_bundle, null_samples, runs, workers_of
 
 
 @pytest.mark.parametrize("state_name", STATES)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import AgentProcess, UnixConnection, make_bundle, null_samples
 
 from device_agent.errors import (
     InvalidBundle,
     UnknownModel,
     tree,
 )
+from tests.device_agent.harness import AgentProcess, UnixConnection, make_bundle, null_samples
 
 GOOD_CHECKSUM = "sha256 " + base64.b64encode(hashlib.sha256(b"x").digest()).decode()
 DIGEST = "sha256:" + "0" * 64

@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from faults import Crash, crash_at, fail_at, faulty, nothing, tear_at
 
 from device_agent.errors import DiskFull, InvalidRequest, UploadError
 from device_agent.store import Store
 from device_agent.uploads import MAX_UNFINISHED, Uploads
+from tests.device_agent.faults import Crash, crash_at, fail_at, faulty, nothing, tear_at
 
 DATA = bytes(range(256)) * 40
 CHUNK = 3000

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from harness import make_bundle, null_samples
 
 from device_agent.bundle import BundleConfig
 from device_agent.errors import InvalidRequest, RuntimeMissing, WorkerFailed
 from device_agent.protocol import BenchmarkRequest
 from device_agent.worker import Worker
+from tests.device_agent.harness import make_bundle, null_samples
 
 T = TypeVar("T")
 
