@@ -134,7 +134,7 @@ def test_text_says_everything_in_eighty_columns(
         "top-1 agreement 99.50 %, SNR 31.5 dB",
         "(float32: top-1 agreement 100.00 %, identical)",
         "y off by 1 steps (2 allowed)",
-        "p50 1.25 us (1.23 us to 1.27 us)",
+        "p50 1.25 us (1.14 us to 1.36 us)",
         "95 % confidence",
         "peak 23.4 MB",
         "governor ondemand, 1.80 GHz, 51 C",
