@@ -17,7 +17,7 @@ from edge_sdk.cli import output
     type=click.FloatRange(min=0),
     default=1.0,
     show_default=True,
-    help="Measure at least so long.",
+    help="Measure at least so long, or 50,000 runs.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the runtime.")
 @output.device_option
