@@ -6,7 +6,6 @@ Nothing here adds a key. The file format is that of sshd(8), "SSH_KNOWN_HOSTS FI
 from __future__ import annotations
 
 import base64
-import binascii
 import fnmatch
 import hashlib
 import hmac
@@ -74,13 +73,17 @@ def parse_key(text: str, where: str) -> HostKey:
     try:
         blob = base64.b64decode(words[1], validate=True)
         length = int.from_bytes(blob[:4], "big")  # RFC 4253, section 6.6: the blob begins with its type
-        if blob[4 : 4 + length].decode("ascii") != words[0]:
-            raise ValueError("the type is not the blob's own")
-    except (IndexError, ValueError, binascii.Error) as e:
-        raise InvalidRequest(
-            "not a public key", where=where, got=repr(text[:60]), expected="ssh-ed25519 AAAA..."
-        ) from e
+        own_type = blob[4 : 4 + length].decode("ascii")
+    except (IndexError, ValueError) as e:
+        raise _no_key(text, where) from e
+    if own_type != words[0]:
+        raise _no_key(text, where)
     return HostKey(words[0], blob)
+
+
+def _no_key(text: str, where: str) -> InvalidRequest:
+    expected = "a type and base64, as in `ssh-ed25519 AAAA...`"
+    return InvalidRequest("not a public key", where=where, got=repr(text[:60]), expected=expected)
 
 
 def read(path: Path, *, must_exist: bool = False) -> list[KnownHost]:
@@ -139,9 +142,9 @@ def check(shown: HostKey, name: str, known: Iterable[KnownHost], *, where: str, 
         where=where,
         got=f"{shown.type} {shown.fingerprint}",
         expected=" or ".join(f"{key.type} {key.fingerprint}" for key in same_type),
-        next_step="Nothing was sent to it. Only if you know why it changed: remove the old key (`edge devices "
-        f"remove` for a device that has it pinned, `ssh-keygen -R '{name}'` for known_hosts), and accept the "
-        "new one.",
+        next_step="Nothing was sent to it. Only if you know why it changed: remove the old key (`edge "
+        f"devices remove` for a device that has it pinned, `ssh-keygen -R '{name}'` for known_hosts), and "
+        "accept the new one.",
     )
 
 

@@ -20,8 +20,8 @@ def start(command: str) -> socket.socket:
         with theirs:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", f"exec {command}"],
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 start_new_session=True,  # Ctrl-C is for us: what hangs up is the end of its stdin
             )
     except OSError:

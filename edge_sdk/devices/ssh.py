@@ -96,12 +96,29 @@ class SshConnection:
                 self._transports = self._reach(authenticate=True)
 
     def host_key(self) -> HostKey:
-        """The key that the device shows; jump hosts must be known, the device need not be."""
+        """The key that the device shows, unchecked; jump hosts must be known, the device need not be."""
         transports = self._reach(authenticate=False)
         try:
             return _shown_key(transports[-1])
         finally:
             _close_all(transports)
+
+    def check_host_key(self) -> HostKey:
+        """The key that the device shows; HostKeyRefused unless it is known by it."""
+        shown = self.host_key()
+        self._check(shown, self.way()[-1], last=True, where=self.address)
+        return shown
+
+    def refuse_changed(self, shown: HostKey) -> None:
+        """HostKeyRefused if the device is known by another key than this one, or it is revoked."""
+        hop = self.way()[-1]
+        known = self._known(hop, last=True)
+        if any(entry.matches(hop.known_as) and entry.marker in {"", host_keys.REVOKED} for entry in known):
+            self._check(shown, hop, last=True, where=self.address)
+
+    def way(self) -> tuple[Hop, ...]:
+        """The hops to the device, itself last; contacts nothing."""
+        return ssh_config.way_to(self._settings.address, self._settings.config)
 
     def open_session(self) -> paramiko.Channel:
         """A new session channel, connecting first where needed.
@@ -160,28 +177,29 @@ class SshConnection:
 
     def _reach(self, *, authenticate: bool) -> list[paramiko.Transport]:
         """A transport for each hop; the last one is left before its key is checked if not `authenticate`."""
-        hops = ssh_config.way_to(self._settings.address, self._settings.config)
+        hops = self.way()
         with ExitStack() as stack:
             transports: list[paramiko.Transport] = []
             stack.callback(_close_all, transports)
             for hop in hops:
                 last = hop is hops[-1]
                 where = self.address if last else f"{self.address}, jump host {hop}"
-                known = self._known(hop, last=last)
                 with mapped(where):
-                    transport = _shake_hands(self._socket(hop, transports), hop, known)
+                    wanted = host_keys.known_types(hop.known_as, self._known(hop, last=last))
+                    transport = _shake_hands(self._socket(hop, transports), wanted)
                 transports.append(transport)
                 if last and not authenticate:
                     break
-                accept = (
-                    self._settings.accept if last else f"`ssh -p {hop.port} {hop.user}@{hop.host}`, once."
-                )
-                shown = _shown_key(transport)
-                host_keys.check(shown, hop.known_as, known, where=where, accept=accept)
+                self._check(_shown_key(transport), hop, last=last, where=where)
                 self._authenticate(transport, hop, last=last, where=where)
                 transport.set_keepalive(KEEPALIVE_S)
             stack.pop_all()
         return transports
+
+    def _check(self, shown: HostKey, hop: Hop, *, last: bool, where: str) -> None:
+        accept = self._settings.accept if last else f"`ssh -p {hop.port} {hop.user}@{hop.host}`, once."
+        known = self._known(hop, last=last)
+        host_keys.check(shown, hop.known_as, known, where=where, accept=accept)
 
     def _known(self, hop: Hop, *, last: bool) -> list[host_keys.KnownHost]:
         pinned = self._settings.host_key if last else None
@@ -223,10 +241,8 @@ class SshConnection:
         raise _refused(hop, where, offered)
 
 
-def _shake_hands(
-    sock: socket.socket | paramiko.Channel, hop: Hop, known: list[host_keys.KnownHost]
-) -> paramiko.Transport:
-    """Exchange keys with a server; it is not trusted yet."""
+def _shake_hands(sock: socket.socket | paramiko.Channel, known_types: list[str]) -> paramiko.Transport:
+    """Exchange keys with a server, which is not trusted yet; it is asked for keys of known types first."""
     import paramiko
 
     # without a handler Python prints paramiko's log beside our own message of the same error
@@ -241,7 +257,7 @@ def _shake_hands(
         transport.auth_timeout = CONNECT_TIMEOUT_S
         options = transport.get_security_options()
         options.ciphers = [*FAST_CIPHERS, *(name for name in options.ciphers if name not in FAST_CIPHERS)]
-        wanted = _algorithms(host_keys.known_types(hop.known_as, known))
+        wanted = _algorithms(known_types)
         # sorted by whether it is known by such a key: a server with several must show one of those
         options.key_types = sorted(options.key_types, key=lambda name: name not in wanted)
         transport.start_client(timeout=CONNECT_TIMEOUT_S)

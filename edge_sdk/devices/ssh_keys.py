@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,22 @@ def ask_for_passphrase(path: Path) -> str | None:
     if not sys.stdin.isatty():
         return None
     return getpass.getpass(f"Passphrase of {path}: ")
+
+
+class Passphrases:
+    """Asks for each passphrase once, for several devices that are connected to at the same time."""
+
+    def __init__(self, ask: Ask = ask_for_passphrase) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._known: dict[Path, str | None] = {}
+
+    def __call__(self, path: Path) -> str | None:
+        """The passphrase of a key file."""
+        with self._lock:
+            if path not in self._known:
+                self._known[path] = self._ask(path)
+            return self._known[path]
 
 
 class KeyRing:

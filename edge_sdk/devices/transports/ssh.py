@@ -17,6 +17,7 @@ from edge_sdk.devices.ssh_keys import Ask, ask_for_passphrase
 
 if TYPE_CHECKING:
     import paramiko
+    from _typeshed import WriteableBuffer
 
 DEFAULT_AGENT_COMMAND = "edge-agent connect"
 MAX_CONNECTIONS = 8  # sshd allows ten sessions a connection by default; more streams take more connections
@@ -241,8 +242,8 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: object, /) -> int:
-        view = memoryview(buffer).cast("B")  # type: ignore[call-overload] # typeshed names the protocol only in stubs
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")
         data = self._stream.recv(len(view))
         view[: len(data)] = data
         return len(data)
