@@ -35,10 +35,11 @@ def push_bundle(server: Sshd, state: Path, blob: bytes, folder: Path) -> float:
     """Seconds that a push of `blob` takes, from connecting to the agent's answer that it has it."""
     spec = TensorSpec("x", "float32", (1, 1))
     config = BundleConfig(
-        name="big", target="null", runtime="null", runtime_version="1", precision="float32",
-        inputs=(spec,), outputs=(spec,), golden_samples=0, tolerances={},
+        name="big", target="null", architecture="host", runtime="null", runtime_version="1", model="model",
+        inputs=(spec,), outputs=(spec,), tolerance={"x": 0.0}, source_sha256="0" * 64,
+        precision="float32", golden_samples=0,
     )  # fmt: skip
-    bundle = write_bundle(folder, config, [(MODEL_TYPE, blob)])
+    bundle = write_bundle(folder, config, {"model": (MODEL_TYPE, blob)})
     transport = SshTransport(server.settings(), bridge(state))
     begin = time.perf_counter()
     transport.open()

@@ -20,7 +20,7 @@ MakeBundle = Callable[..., Bundle]
 
 @pytest.fixture(autouse=True)
 def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees the user's devices, SSH configuration, keys or SSH agent; gives the home folder it sees."""
+    """No test sees the user's devices, SSH configuration, keys or agent; gives the home folder it sees."""
     folder = tmp_path / "home"
     (folder / ".ssh").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(folder))

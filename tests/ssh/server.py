@@ -191,7 +191,7 @@ class CuttingRelay:
         self._to = port
         self._cuts = sorted(cuts)
         self._lock = threading.Lock()
-        self._sent = 0
+        self.sent = 0
         self.done = 0
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._listener = socket.create_server((HOST, 0))
@@ -236,8 +236,8 @@ class CuttingRelay:
 
     def _count(self, count: int) -> bool:
         with self._lock:
-            self._sent += count
-            if self._cuts and self._sent >= self._cuts[0]:
+            self.sent += count
+            if self._cuts and self.sent >= self._cuts[0]:
                 self._cuts.pop(0)
                 self.done += 1
                 return True

@@ -148,6 +148,7 @@ class SshStream:
         self._command = command
         self._files = 0
         self._closed = False
+        self._ended_here = False  # then the bridge's end is no news
 
     def sendall(self, data: bytes, /) -> None:
         """Send all of `data`; BrokenPipeError where the other end is gone."""
@@ -167,7 +168,7 @@ class SshStream:
     def recv(self, size: int, /) -> bytes:
         """Up to `size` bytes; empty where the agent closed the stream."""
         data: bytes = self._channel.recv(size)
-        if not data and not self._channel.eof_sent:
+        if not data and not self._ended_here:
             self._raise_failure()
         return data
 
@@ -182,6 +183,7 @@ class SshStream:
 
     def shutdown(self, how: int, /) -> None:
         """End sending, or both ways."""
+        self._ended_here = True
         if how == socket.SHUT_RDWR:
             self._channel.close()
         else:
@@ -199,6 +201,7 @@ class SshStream:
 
     def _close_unused(self) -> None:
         if self._closed and self._files <= 0:
+            self._ended_here = True
             self._channel.close()
 
     def _raise_failure(self) -> None:
