@@ -295,8 +295,9 @@ def _collect(read: Callable[[int], bytes], into: list[bytes]) -> threading.Threa
     """Read to the end in a thread of its own: a full window of one stream must not block the other."""
 
     def run() -> None:
-        while piece := read(READ_BYTES):
-            into.append(piece)
+        with suppress(EOFError, OSError):  # the connection is gone, which its other user sees
+            while piece := read(READ_BYTES):
+                into.append(piece)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.edge_sdk.cli.conftest import run
-from tests.edge_sdk.conftest import make_bundle, make_model, own_settings
+from tests.edge_sdk.conftest import make_bundle, make_model, own_settings, state
 from tests.ssh.server import Sshd, serving, sshd
 
-__all__ = ["make_bundle", "make_model", "own_settings", "run"]
+__all__ = ["make_bundle", "make_model", "own_settings", "run", "state"]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import io
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Literal
 
 from device_agent.errors import AgentUnreachable, DeviceError, EdgeError
@@ -155,19 +157,21 @@ class SshStream:
         view = memoryview(data)
         while view:
             try:
-                # bytes() of a piece: paramiko would copy what is left of `data` for each packet
-                sent = self._channel.send(bytes(view[:READ_BYTES]))
-            except TimeoutError:
+                with _socket_errors():
+                    # bytes() of a piece: paramiko would copy what is left of `data` for each packet
+                    sent = self._channel.send(bytes(view[:READ_BYTES]))
+            except BrokenPipeError:
+                self._raise_failure()
                 raise
-            except OSError as e:
-                raise BrokenPipeError(str(e)) from e
             if sent == 0:
+                self._raise_failure()
                 raise BrokenPipeError("the channel is closed")
             view = view[sent:]
 
     def recv(self, size: int, /) -> bytes:
         """Up to `size` bytes; empty where the agent closed the stream."""
-        data: bytes = self._channel.recv(size)
+        with _socket_errors():
+            data: bytes = self._channel.recv(size)
         if not data and not self._ended_here:
             self._raise_failure()
         return data
@@ -184,10 +188,11 @@ class SshStream:
     def shutdown(self, how: int, /) -> None:
         """End sending, or both ways."""
         self._ended_here = True
-        if how == socket.SHUT_RDWR:
-            self._channel.close()
-        else:
-            self._channel.shutdown(how)
+        with _socket_errors():
+            if how == socket.SHUT_RDWR:
+                self._channel.close()
+            else:
+                self._channel.shutdown(how)
 
     def close(self) -> None:
         """Close once no file is left that reads from it."""
@@ -202,7 +207,8 @@ class SshStream:
     def _close_unused(self) -> None:
         if self._closed and self._files <= 0:
             self._ended_here = True
-            self._channel.close()
+            with suppress(OSError), _socket_errors():  # the connection may have gone first
+                self._channel.close()
 
     def _raise_failure(self) -> None:
         """Raise what made the stream end, unless its bridge simply ended."""
@@ -234,6 +240,19 @@ class SshStream:
         while len(written) < STDERR_BYTES and self._channel.recv_stderr_ready():
             written += self._channel.recv_stderr(STDERR_BYTES)
         return "; ".join(written.decode(errors="replace").strip().splitlines()[-3:])
+
+
+@contextmanager
+def _socket_errors() -> Iterator[None]:
+    """What paramiko raises where a connection is gone, as a socket would have it."""
+    import paramiko
+
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except (paramiko.SSHException, EOFError, OSError) as e:
+        raise BrokenPipeError(str(e) or "the SSH connection is gone") from e
 
 
 class _Reader(io.RawIOBase):
