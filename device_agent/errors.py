@@ -18,6 +18,7 @@ Each class has a `code` (its name on the wire and in `--json` output) and an `ex
     ├── QuantizationError         quantization          13
     └── DeviceError               device_error          20
         ├── AgentUnreachable      agent_unreachable     21   (also a ConnectionError)
+        │   └── HostKeyRefused    host_key              40
         ├── ProtocolError         protocol              22
         ├── DiskFull              disk_full             23   (also an OSError)
         ├── DeploymentConflict    conflict              24
@@ -172,6 +173,12 @@ class AgentUnreachable(DeviceError, ConnectionError):
     """No agent answers on the device."""
 
     code, exit_code, http_status = "agent_unreachable", 21, 503
+
+
+class HostKeyRefused(AgentUnreachable):
+    """The device's SSH host key is unknown, has changed or is revoked; nothing was sent to it."""
+
+    code, exit_code, http_status = "host_key", 40, 502
 
 
 class ProtocolError(DeviceError):

@@ -119,20 +119,23 @@ def pack(conversion: Conversion, path: str | Path, *, name: str | None = None) -
     return packing.pack(conversion, Path(path), name=name)
 
 
-def device(address: str = "local") -> Device:
+def device(address: str = "local", *, target: str | None = None) -> Device:
     """A device to deploy to, to be used as a context manager.
 
     Args:
         address: `local` is this machine (its agent is started on demand); `fake` is an agent with a
-            temporary store, gone afterwards.
+            temporary store, gone afterwards; a name of `edge devices add`; or an SSH address,
+            `user@host[:port]` or `ssh://user@host:port`.
+        target: the board that an address which is not registered is; unknown if None.
 
     Raises:
-        InvalidRequest: an address of a kind that is not known.
+        InvalidRequest: none of these.
+        HostKeyRefused: on entering the context, when the host is not known by the key it shows.
         AgentUnreachable: on entering the context, when no agent answers.
     """
-    from edge_sdk.devices.device import open_device
+    from edge_sdk.devices.selection import open_device
 
-    return open_device(address)
+    return open_device(address, target)
 
 
 def deploy(bundle: Bundle, device: Device, *, progress: Progress = _silent) -> Deployment:

@@ -9,27 +9,16 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from attrs import frozen
-
 from device_agent import home, runtimes
 from device_agent.errors import DeviceError, EdgeError
 from device_agent.protocol import AgentInfo
-from edge_sdk.devices.device import open_device
+from edge_sdk.devices.diagnosis import Check
+from edge_sdk.devices.selection import open_device
 
 DISTRIBUTION = "edge-deployment-sdk"
 PYTHONS = ((3, 11), (3, 14))  # from, and before
 FREE_FAIL_BYTES = 100_000_000  # a deployment keeps two generations and what is being uploaded
 FREE_WARN_BYTES = 1_000_000_000
-
-
-@frozen
-class Check:
-    """One thing that was looked at. `status` is ok, warn or fail; `next_step` is empty where it is ok."""
-
-    name: str
-    status: str
-    message: str
-    next_step: str = ""
 
 
 def run_all() -> list[Check]:

@@ -7,17 +7,25 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from attrs import frozen
+from click.core import ParameterSource
 
 from edge_sdk.cli import output
 from edge_sdk.cli.options import PlanOptions, calibrating, planning
+
+if TYPE_CHECKING:
+    from device_agent.protocol import BenchmarkResult
+    from edge_sdk.devices.device import Device
+    from edge_sdk.report.result import DeployReport
 
 
 @click.command("deploy", short_help="Convert a model, deploy it to a device and measure it.")
 @planning
 @calibrating
-@output.device_option
+@output.devices_option
 @click.option("--name", help="The deployment's name on the device; made from the file's name by default.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the benchmark.")
 @click.option("--no-bench", is_flag=True, help="Deploy without measuring.")
@@ -30,7 +38,9 @@ from edge_sdk.cli.options import PlanOptions, calibrating, planning
     help="Keep the bundle in DIR.",
 )
 @output.common
+@click.pass_context
 def command(
+    ctx: click.Context,
     path: Path,
     target: str,
     precision: str,
@@ -38,19 +48,79 @@ def command(
     batch: int,
     calibration: str | None,
     preprocessing: Path | None,
-    address: str,
+    addresses: tuple[str, ...],
     name: str | None,
     threads: int,
     no_bench: bool,
     folder: Path | None,
     json_to: str | None,
 ) -> None:
-    """Convert MODEL, deploy it to a device, compare device and host, and measure the latency.
+    """Convert MODEL, deploy it to one or more devices, compare device and host, and measure the latency.
 
-    On any failure the model that was active before stays active.
+    Without --target the registered device's is taken; without --device the only registered device of the
+    target (this machine for local, a temporary agent for null). On any failure the model that was active
+    before stays active. With several devices the exit code is that of the worst.
     """
-    from device_agent.protocol import BenchmarkRequest
+    given = ctx.get_parameter_source("target") is not ParameterSource.DEFAULT
+    names, target = _resolve(addresses, target, given=given)
+    options = PlanOptions(path, target, precision, io_kind, batch)
+    after = After(name, folder, None if no_bench else threads)
+    if len(names) == 1:
+        _deploy_to_one(names[0], options, calibration, preprocessing, after, json_to)
+        return
+    code = _deploy_to_several(names, options, calibration, preprocessing, after, json_to)
+    if code:
+        ctx.exit(code)
+
+
+@frozen
+class After:
+    """What follows the conversion: the deployment's name, where the bundle is kept, threads if measured."""
+
+    name: str | None
+    folder: Path | None
+    threads: int | None
+
+    def bundle_folder(self, stack: ExitStack) -> Path:
+        """Where the bundle goes; a temporary folder unless it is to be kept."""
+        return self.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-")))
+
+    def measure(self, device: Device, name: str, progress: output.Progress) -> BenchmarkResult | None:
+        """Benchmark a deployment; None where that is not asked for."""
+        from device_agent.protocol import BenchmarkRequest
+
+        if self.threads is None:
+            return None
+        return device.benchmark(name, BenchmarkRequest(threads=self.threads), progress=progress)
+
+
+def _resolve(addresses: tuple[str, ...], target: str, *, given: bool) -> tuple[tuple[str, ...], str]:
+    """The devices and the target that the command line means."""
+    from device_agent.errors import InvalidRequest
+    from edge_sdk.devices import selection
+
+    twice = {name for name in addresses if addresses.count(name) > 1}
+    if twice:
+        raise InvalidRequest("a device is named twice", where="--device", got=", ".join(sorted(twice)))
+    if not addresses:
+        return (selection.choose(target),), target
+    if not given:
+        return addresses, selection.target_of(addresses, target)
+    for address in addresses:
+        selection.check_target(address, target)
+    return addresses, target
+
+
+def _deploy_to_one(
+    address: str,
+    options: PlanOptions,
+    calibration: str | None,
+    preprocessing: Path | None,
+    after: After,
+    json_to: str | None,
+) -> None:
     from edge_sdk import pipeline
+    from edge_sdk.devices.selection import open_device
     from edge_sdk.report import text
     from edge_sdk.report.build import deploy_report
 
@@ -59,26 +129,89 @@ def command(
         progress = stack.enter_context(output.progress())
         with clock.step("plan"):
             progress("read the model", 0, 0)
-            model, plan = PlanOptions(path, target, precision, io_kind, batch).plan()
+            model, plan = options.plan()
         with clock.step("connect"):  # before the conversion: a device that is away is worth knowing first
             progress("reach the device", 0, 0)
-            device = stack.enter_context(pipeline.device(address))
+            device = stack.enter_context(open_device(address, options.target))
         with clock.step("convert"):
             conversion = pipeline.convert(
                 model, plan, calibration=calibration, preprocessing=preprocessing, progress=progress
             )
         with clock.step("pack"):
-            kept = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-")))
-            bundle = pipeline.pack(conversion, kept, name=name)
+            bundle = pipeline.pack(conversion, after.bundle_folder(stack), name=after.name)
         with clock.step("deploy"):
             deployment = pipeline.deploy(bundle, device, progress=progress)
-        result = None
-        if not no_bench:
-            with clock.step("benchmark"):
-                request = BenchmarkRequest(threads=threads)
-                result = pipeline.benchmark(device, deployment.name, request, progress=progress)
+        with clock.step("benchmark", shown=after.threads is not None):
+            result = after.measure(device, deployment.name, progress)
     report = deploy_report(conversion, bundle, address, deployment.deployed, result, clock.timings_ns)
     output.emit(report.to_json(), json_to, lambda: text.print_deployment(report))
+
+
+def _deploy_to_several(
+    names: tuple[str, ...],
+    options: PlanOptions,
+    calibration: str | None,
+    preprocessing: Path | None,
+    after: After,
+    json_to: str | None,
+) -> int:
+    """One conversion for all devices; the exit code of the worst."""
+    from device_agent.errors import AgentUnreachable, EdgeError
+    from edge_sdk import pipeline
+    from edge_sdk.devices import fleet
+    from edge_sdk.devices.selection import open_device
+    from edge_sdk.devices.ssh_keys import Passphrases
+    from edge_sdk.report import summary
+    from edge_sdk.report.build import deploy_report
+
+    clock, ask = Clock(), Passphrases()
+    with ExitStack() as stack:
+        progress = stack.enter_context(output.progress(live=False))
+        with clock.step("plan"):
+            progress("read the model", 0, 0)
+            model, plan = options.plan()
+        devices = {name: open_device(name, options.target, ask) for name in names}
+
+        def connect(name: str) -> Clock:
+            progress(f"{name}: reach the device", 0, 0)
+            own = Clock()
+            with own.step("connect"):
+                devices[name].__enter__()
+            stack.push(devices[name])
+            return own
+
+        reached = fleet.for_each(names, connect)
+        if all(isinstance(found, EdgeError) for found in reached.values()):
+            raise AgentUnreachable(
+                "none of the devices can be reached",
+                got="; ".join(str(error) for error in reached.values()),
+                next_step="`edge devices doctor NAME` looks at each step of the way.",
+            )
+        with clock.step("convert"):
+            conversion = pipeline.convert(
+                model, plan, calibration=calibration, preprocessing=preprocessing, progress=progress
+            )
+        with clock.step("pack"):
+            bundle = pipeline.pack(conversion, after.bundle_folder(stack), name=after.name)
+
+        def deploy(name: str) -> DeployReport:
+            own = reached[name]
+            if isinstance(own, EdgeError):
+                raise own
+
+            def shown(what: str, done: int, total: int) -> None:
+                progress(f"{name}: {what}", done, total)
+
+            with own.step("deploy"):
+                deployment = pipeline.deploy(bundle, devices[name], progress=shown)
+            with own.step("benchmark", shown=after.threads is not None):
+                result = after.measure(devices[name], deployment.name, shown)
+            timings = {**clock.timings_ns, **own.timings_ns}
+            return deploy_report(conversion, bundle, name, deployment.deployed, result, timings)
+
+        outcomes = fleet.for_each(names, deploy)
+    output.emit(summary.to_json(outcomes), json_to, lambda: summary.print_outcomes(outcomes))
+    return max((o.exit_code for o in outcomes.values() if isinstance(o, EdgeError)), default=0)
 
 
 class Clock:
@@ -88,8 +221,9 @@ class Clock:
         self.timings_ns: dict[str, int] = {}
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Measure the body."""
+    def step(self, name: str, *, shown: bool = True) -> Iterator[None]:
+        """Measure the body; nothing is kept of a step that is not to be shown."""
         begin = time.perf_counter_ns()
         yield
-        self.timings_ns[name] = time.perf_counter_ns() - begin
+        if shown:
+            self.timings_ns[name] = time.perf_counter_ns() - begin

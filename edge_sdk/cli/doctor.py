@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from edge_sdk.cli import output
+
+if TYPE_CHECKING:
+    from edge_sdk.devices.diagnosis import Check
 
 EXIT_FAILED = 1
 
@@ -25,10 +30,15 @@ def command(ctx: click.Context, json_to: str | None) -> None:
 
     def text() -> None:
         for check in found:
-            click.echo(f"{check.status:4}  {check.name:8}  {check.message}")
-            if check.next_step:
-                click.echo(f"      {'':8}  {check.next_step}")
+            print_check(check)
 
     output.emit({"ok": not failed, "checks": codec.to_json(found)}, json_to, text)
     if failed:
         ctx.exit(EXIT_FAILED)
+
+
+def print_check(check: Check) -> None:
+    """One check as a line, and a second one with what to do."""
+    click.echo(f"{check.status:4}  {check.name:8}  {check.message}")
+    if check.next_step:
+        click.echo(f"      {'':8}  {check.next_step}")

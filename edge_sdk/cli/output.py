@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,15 +26,27 @@ def common(function: F) -> F:
     )(function)
 
 
+DEVICE_HELP = (
+    "A name of `edge devices list` (local is this machine, fake a temporary agent) or user@host[:port]."
+)
+
+
 def device_option(function: F) -> F:
     """`--device`: which device to talk to."""
     return click.option(
+        "--device", "address", default="local", show_default=True, metavar="DEVICE", help=DEVICE_HELP
+    )(function)
+
+
+def devices_option(function: F) -> F:
+    """`--device`, which may be given several times; without it the target decides."""
+    return click.option(
         "--device",
-        "address",
-        default="local",
-        show_default=True,
-        metavar="ADDRESS",
-        help="The device: local (this machine) or fake (a temporary agent).",
+        "addresses",
+        multiple=True,
+        metavar="DEVICE",
+        help=DEVICE_HELP
+        + " May be given several times. By default the only registered device of the target.",
     )(function)
 
 
@@ -90,14 +103,21 @@ def write_error(body: dict[str, Any], words: list[str]) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """A progress callback on stderr: a live line on a terminal, one plain line per step elsewhere."""
-    if not sys.stderr.isatty():
+def progress(*, live: bool = True) -> Iterator[Progress]:
+    """A progress callback on stderr: a live line on a terminal, one plain line per step elsewhere.
+
+    Args:
+        live: False for plain lines everywhere; these may come from several threads.
+    """
+    if not live or not sys.stderr.isatty():
         seen: set[str] = set()
+        lock = threading.Lock()
 
         def plain(what: str, _done: int, _total: int) -> None:
-            if what not in seen:
+            with lock:
+                new = what not in seen
                 seen.add(what)
+            if new:
                 click.echo(f"{what} ...", err=True)
 
         yield plain
@@ -107,17 +127,17 @@ def progress() -> Iterator[Progress]:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as live:
-        task = live.add_task("", total=None)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
         current = ""
 
         def show(what: str, done: int, total: int) -> None:
             nonlocal current, task
             if what != current:  # a new task, because the total of one cannot become unknown again
                 current = what
-                live.remove_task(task)
-                task = live.add_task(what, total=None)
-            live.update(task, completed=done, total=total or None)
+                bar.remove_task(task)
+                task = bar.add_task(what, total=None)
+            bar.update(task, completed=done, total=total or None)
 
         yield show
 

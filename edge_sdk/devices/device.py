@@ -24,22 +24,14 @@ from device_agent.protocol import (
 from device_agent.tensors import Tensor
 from edge_sdk.devices.client import AgentClient
 from edge_sdk.devices.transports.base import Transport
-from edge_sdk.devices.transports.fake import FakeTransport
-from edge_sdk.devices.transports.local import LocalTransport
 from edge_sdk.devices.upload import push
-from targets.schema import Target, load_target
+from targets.schema import Target
 
 if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
-
-# address -> (target, what it is)
-ADDRESSES = {
-    "local": ("local", "this machine; its agent is started on demand"),
-    "fake": ("null", "an agent with a temporary store, gone afterwards"),
-}
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
@@ -79,12 +71,12 @@ class Device:
     """A device; use it as a context manager, within which its agent can be reached.
 
     Args:
-        name: the address it goes by.
-        target: what it is.
+        name: the name or address it goes by.
+        target: what it is; None where it is an address that nothing is known of.
         transport: how to reach it.
     """
 
-    def __init__(self, name: str, target: Target, transport: Transport) -> None:
+    def __init__(self, name: str, target: Target | None, transport: Transport) -> None:
         self.name = name
         self.target = target
         self._transport = transport
@@ -195,23 +187,6 @@ class Device:
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """How every deployment and rollback of a model ended, oldest first."""
         return self.client.history(name)
-
-
-def open_device(address: str) -> Device:
-    """The device at an address; nothing is contacted until it is entered.
-
-    Raises:
-        InvalidRequest: an address of a kind that is not known.
-    """
-    if address not in ADDRESSES:
-        raise InvalidRequest(
-            "unknown device",
-            got=repr(address),
-            expected=" or ".join(ADDRESSES),
-            next_step="Devices over SSH come with a later version of `edge devices`.",
-        )
-    transport: Transport = FakeTransport() if address == "fake" else LocalTransport()
-    return Device(address, load_target(ADDRESSES[address][0]), transport)
 
 
 def _result(events: Iterator[Event], kind: type[T], progress: Progress, what: str) -> T:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edge_sdk.report import layout
 from edge_sdk.report.layout import Row
 
 if TYPE_CHECKING:
     from device_agent.protocol import AgentInfo, DeploymentStatus, HistoryEntry
+    from edge_sdk.devices.inventory import Entry
     from targets.schema import Target
 
 
@@ -36,17 +38,23 @@ def print_target(board: Target) -> None:
     layout.show(f"{board.name}: {board.title}", rows)
 
 
-def print_devices(rows: Iterable[Mapping[str, str]]) -> None:
-    """The addresses that can be deployed to."""
-    layout.table(
-        ("device", "target", "what it is"),
-        [(row["address"], row["target"], row["description"]) for row in rows],
-    )
+def print_devices(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The devices that can be deployed to; those that were asked say whether they answered."""
+    heads = ["device", "target", "what it is"]
+    cells = [[row["name"], Path(row["target"]).stem, row["description"]] for row in rows]
+    if any("reachable" in row for row in rows):
+        heads.append("answers")
+        for row, line in zip(rows, cells, strict=True):
+            line.append("yes" if row["reachable"] else "no")
+    layout.table(heads, cells)
+    layout.lines(f"{row['error']}" for row in rows if row.get("error"))
 
 
-def print_device(address: str, info: AgentInfo, deployments: Sequence[DeploymentStatus]) -> None:
-    """A device and what is deployed on it."""
-    layout.show(f"{address}: {info.hostname}", agent_rows(info))
+def print_device(
+    address: str, info: AgentInfo, deployments: Sequence[DeploymentStatus], entry: Entry | None
+) -> None:
+    """A device, how it is registered, and what is deployed on it."""
+    layout.show(f"{address}: {info.hostname}", [*_registration_rows(entry), *agent_rows(info)])
     if not deployments:
         layout.lines(["", "Nothing is deployed."])
         return
@@ -92,4 +100,16 @@ def agent_rows(info: AgentInfo) -> list[Row]:
         ("Now", layout.machine_state(info.state)),
         ("Runtimes", ", ".join(f"{r.name} {r.version}" for r in info.runtimes) or "none"),
         ("Agent", f"{info.agent_version} on Python {info.python}, workers in {info.isolation}"),
+    ]
+
+
+def _registration_rows(entry: Entry | None) -> list[Row]:
+    if entry is None:
+        return []
+    key = "as known_hosts has it" if entry.pinned is None else f"pinned, {entry.pinned.fingerprint}"
+    return [
+        ("Address", entry.address),
+        ("Target", entry.target),
+        ("Key", entry.identity or "the user's usual ones"),
+        ("Host key", key),
     ]

@@ -11,12 +11,21 @@ from edge_sdk.devices.client import AgentClient
 from edge_sdk.devices.transports.base import Transport
 from edge_sdk.devices.transports.fake import FakeTransport
 from edge_sdk.devices.transports.local import LocalTransport
+from edge_sdk.devices.transports.ssh import SshTransport
+from tests.ssh.server import bridge, serving, sshd
 
 
-@pytest.fixture(params=["local", "fake"])
+@pytest.fixture(params=["local", "fake", "ssh"])
 def transport(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Transport]:
     """A transport of each kind, not open yet."""
-    made: Transport = FakeTransport() if request.param == "fake" else LocalTransport(tmp_path / "state")
+    state = tmp_path / "state"
+    if request.param == "ssh":
+        with sshd(tmp_path / "sshd") as server, serving(state):
+            over_ssh = SshTransport(server.settings(), bridge(state))
+            yield over_ssh
+            over_ssh.close()
+        return
+    made: Transport = FakeTransport() if request.param == "fake" else LocalTransport(state)
     yield made
     made.close()
 

@@ -18,6 +18,17 @@ MakeModel = Callable[..., Path]
 MakeBundle = Callable[..., Bundle]
 
 
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test sees the user's devices, SSH configuration, keys or agent; gives the home folder it sees."""
+    folder = tmp_path / "home"
+    (folder / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(folder))
+    for name in ("EDGE_DEVICES", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "EDGE_SSH_PASSPHRASE"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
 @pytest.fixture
 def make_model(tmp_path: Path) -> MakeModel:
     """Makes a null model file; another `width` is another model."""

@@ -12,7 +12,8 @@ from device_agent.bundle import read_bundle
 from edge_sdk.devices.lifecycle import find_agent
 
 Run = Callable[..., Any]
-NULL = ("--target", "null")
+FAKE = ("--target", "null", "--device", "fake")
+NULL = ("--target", "null", "--device", "local")
 QUICK = ("--no-bench",)
 
 
@@ -26,7 +27,7 @@ def lasting(run: Run, state: Path) -> int:
 def test_fake_device_in_one_command(run: Run, make_model: Run, tmp_path: Path) -> None:
     """One command converts, deploys, checks and measures, and says so in 80 columns and as JSON."""
     file = tmp_path / "result.json"
-    done = run("deploy", make_model(), *NULL, "--device", "fake", "--json", file)
+    done = run("deploy", make_model(), *FAKE, "--json", file)
     assert 0 == done.code, done.err
     assert max(map(len, done.out.splitlines())) <= 80
     assert "toy is active as 'toy' on fake" in done.out
@@ -37,7 +38,7 @@ def test_fake_device_in_one_command(run: Run, make_model: Run, tmp_path: Path) -
 
 def test_json_on_stdout(run: Run, make_model: Run) -> None:
     """With `--json -` stdout holds the report and nothing else."""
-    report = run("deploy", make_model(), *NULL, "--device", "fake", "--json", "-").json
+    report = run("deploy", make_model(), *FAKE, "--json", "-").json
     assert (1, 1, None) == (report["schema_version"], report["generation"], report["previous_generation"])
     assert report["parity"]["passed"]
     assert report["latency_ns"]["samples"] == len(report["latencies_ns"]) >= 200
@@ -75,8 +76,8 @@ def test_bench_of_what_is_deployed(run: Run, lasting: int, make_model: Run) -> N
 def test_removed_models_are_gone(run: Run, lasting: int, make_model: Run) -> None:
     """A removed model is unknown to every later command."""
     run("deploy", make_model(), *NULL, *QUICK)
-    assert "removed" in run("devices", "remove", "toy").out
-    for words in (("bench", "toy"), ("rollback", "toy"), ("devices", "remove", "toy")):
+    assert "removed" in run("remove", "toy").out
+    for words in (("bench", "toy"), ("rollback", "toy"), ("remove", "toy")):
         done = run(*words, "--json", "-")
         assert (26, "unknown_model") == (done.code, done.json["code"])
 
@@ -103,7 +104,7 @@ BAD = [
     (("{model}", "--target", "{cut}"), 8, "TOML"),
     (("{model}", "--target", "local"), 5, "null"),
     (("{model}", *NULL, "--name", "No Such Name"), 2, "deployment name"),
-    (("{model}", *NULL, "--device", "pi@there"), 2, "SSH"),
+    (("{model}", "--target", "null", "--device", "there"), 2, "user@host"),
     (("{model}", *NULL, "--precision", "int4"), 2, "int4"),
     (("{model}", *NULL, "-o", "{model}/below"), 12, "bundle"),
     (("{model}", *NULL, "--calibration", "nosuch.npz"), 3, "nosuch.npz"),

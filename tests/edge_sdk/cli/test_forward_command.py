@@ -14,7 +14,7 @@ Run = Callable[..., Any]
 
 def test_forward_until_ctrl_c(run: Run, spawn: Run, state: Path, make_model: Run) -> None:
     """The chosen port is printed, serves the inference protocol, and Ctrl-C ends all of it cleanly."""
-    run("deploy", make_model(), "--target", "null", "--no-bench")
+    run("deploy", make_model(), "--target", "null", "--device", "local", "--no-bench")
     process = spawn("forward", "--port", "0", "--json", "-")
     at = json.loads(process.stdout.readline())
     assert f"http://{at['host']}:{at['port']}" == at["url"]

@@ -1,0 +1,148 @@
+"""Every step of the way to a device, looked at one after another: what is right, what is not, what to do."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Callable, Iterator
+
+from attrs import frozen
+
+from device_agent.errors import DeviceError, EdgeError, ProtocolError
+from device_agent.protocol import PROTOCOL_VERSION, AgentInfo
+from edge_sdk.devices import selection
+from edge_sdk.devices.addresses import ADDRESSES
+from edge_sdk.devices.device import Device
+from edge_sdk.devices.inventory import Entry
+from edge_sdk.devices.ssh import CONNECT_TIMEOUT_S, SshConnection
+from edge_sdk.devices.ssh_config import Hop
+from edge_sdk.devices.ssh_errors import mapped
+from targets.schema import Target
+
+HOST = "host"  # the architecture of a target that is the machine the SDK runs on
+_SAME = {"arm64": "aarch64", "amd64": "x86_64", "armv8l": "armv7l"}  # what kernels call them -> what we do
+
+
+@frozen
+class Check:
+    """One thing that was looked at. `status` is ok, warn or fail; `next_step` is empty where it is ok."""
+
+    name: str
+    status: str
+    message: str
+    next_step: str = ""
+
+
+def examine(address: str) -> Iterator[Check]:
+    """Look at each step of the way to a device, and stop at the first that fails.
+
+    Args:
+        address: `local`, `fake`, a registered name or an SSH address.
+    """
+    try:
+        device = selection.open_device(address)
+    except EdgeError as e:
+        yield _failed("address", e)
+        return
+    if address not in ADDRESSES:
+        failed = False
+        for check in _way(selection.find(address)):
+            yield check
+            failed = check.status == "fail"
+        if failed:
+            return
+    yield from _agent(device)
+
+
+def architecture(info: AgentInfo, target: Target | None) -> Check:
+    """Whether the machine is what its target says."""
+    got = normal(info.machine)
+    text = f"{got}, {info.word_bits} bit"
+    if target is None:
+        return Check(
+            "target", "warn", f"{text}; no target is known", "`edge devices add` registers it with one."
+        )
+    expected = normal(platform.machine() if target.architecture == HOST else target.architecture)
+    if got == expected:
+        return Check("target", "ok", f"{text}, as {target.name} has it")
+    return Check(
+        "target",
+        "fail",
+        f"{text}, but {target.name} is {expected}",
+        "Register it with the board that it is: `edge targets list`, `edge devices add ... --target`.",
+    )
+
+
+def normal(machine: str) -> str:
+    """An architecture as targets name it."""
+    return _SAME.get(machine.lower(), machine.lower())
+
+
+def _way(entry: Entry) -> Iterator[Check]:
+    """From the name to an authenticated connection."""
+    connection = SshConnection(selection.ssh_settings(entry))
+    try:
+        hops = connection.way()
+    except EdgeError as e:
+        yield _failed("config", e)
+        return
+    yield Check("config", "ok", " -> ".join(map(str, hops)))
+    steps: list[tuple[str, Callable[[], str]]] = [
+        ("host key", lambda: _host_key(connection)),
+        ("login", lambda: _login(connection, hops[-1])),
+    ]
+    if hops[0].proxy_command is None:
+        steps[:0] = [
+            ("name", lambda: _resolve(hops[0])),
+            ("port", lambda: _knock(hops[0])),
+        ]
+    try:
+        for name, step in steps:
+            try:
+                yield Check(name, "ok", step())
+            except EdgeError as e:
+                yield _failed(name, e)
+                return
+    finally:
+        connection.close()
+
+
+def _resolve(hop: Hop) -> str:
+    with mapped(hop.host):
+        found = socket.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
+    return f"{hop.host} is {', '.join(dict.fromkeys(str(place[4][0]) for place in found))}"
+
+
+def _knock(hop: Hop) -> str:
+    with mapped(str(hop)), socket.create_connection((hop.host, hop.port), CONNECT_TIMEOUT_S):
+        return f"{hop.host} listens on port {hop.port}"
+
+
+def _host_key(connection: SshConnection) -> str:
+    shown = connection.check_host_key()
+    return f"{shown.type} {shown.fingerprint} is known"
+
+
+def _login(connection: SshConnection, hop: Hop) -> str:
+    connection.connect()
+    return f"{hop.user} may log in"
+
+
+def _agent(device: Device) -> Iterator[Check]:
+    """From the bridge to the target."""
+    try:
+        with device:
+            info = device.describe()
+    except DeviceError as e:
+        yield _failed("protocol" if isinstance(e, ProtocolError) else "agent", e)
+        return
+    yield Check("agent", "ok", f"{info.agent_version} on {info.hostname}, Python {info.python}")
+    yield Check("protocol", "ok", f"version {PROTOCOL_VERSION} on both sides")
+    runtimes = ", ".join(f"{runtime.name} {runtime.version}" for runtime in info.runtimes)
+    yield Check("runtimes", "ok" if runtimes else "warn", runtimes or "none")
+    yield architecture(info, device.target)
+
+
+def _failed(name: str, error: EdgeError) -> Check:
+    message = str(EdgeError(error.what, got=error.got, expected=error.expected))
+    return Check(name, "fail", message, error.next_step or "")
