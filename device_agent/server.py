@@ -60,12 +60,15 @@ def serve(state_dir: Path, *, listening: Path | None, on_demand: bool) -> None:
     """
     home.make_private(state_dir)
     path = listening if listening is not None else home.socket_path(state_dir)
-    # uvicorn raises the signals it caught once more when it is done: by then there is nothing left to do
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _end_while_starting)
     _give_back_large_buffers()
     with home.alone(state_dir, path), home.listener(path) as sock:
         asyncio.run(_serve(state_dir, sock, on_demand=on_demand))
+
+
+def _end_while_starting(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)  # whatever it was in the middle of, the next start brings to rest
 
 
 def _give_back_large_buffers() -> None:
@@ -97,6 +100,9 @@ async def _serve(state_dir: Path, sock: socket.socket, *, on_demand: bool) -> No
         )
     )
     server.lifetime = lifetime
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn handles them now, and raises those it caught once more when there is nothing left to do
+        signal.signal(number, lambda *_: None)
     log.event("serving", state_dir=str(state_dir), socket=sock.getsockname(), on_demand=on_demand)
     try:
         await server.serve(sockets=[sock])

@@ -53,6 +53,19 @@ def test_second_agent_is_refused(agent: AgentProcess) -> None:
     agent.client.json("GET", "/edge/v1/agent")
 
 
+@pytest.mark.parametrize("appears", ["lock", "agent.sock", "state.0", "state.1", "uploads"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_starts_is_not_lost(state: Path, appears: str, number: signal.Signals) -> None:
+    """Told to end before it answers, the agent ends, and the next one starts in its place."""
+    early = AgentProcess(state)
+    while not (state / appears).exists():
+        os.sched_yield()
+    early.process.send_signal(number)
+    assert early.wait() in (0, 128 + number)
+    with AgentProcess(state) as agent:
+        assert [] == agent.client.json("GET", "/edge/v1/models")
+
+
 def test_sigterm_ends_it_cleanly(state: Path, tmp_path: Path) -> None:
     """The socket is gone, the workers too, and the exit status is 0."""
     with AgentProcess(state) as agent:
