@@ -48,18 +48,20 @@ class UploadOffset:
 class AgentClient:
     """Speaks the agent's protocol over a transport that is open.
 
-    One connection is kept for small requests, a new one is dialled per event stream. Not safe for use
-    from several threads; dial another client. Every method raises AgentUnreachable where the connection
+    One connection is kept for small requests, two for uploads, a new one is dialled per event stream. Not
+    safe for use from several threads; dial another client. Every method raises AgentUnreachable where the connection
     breaks, ProtocolError where the answer makes no sense, and otherwise what the agent answers.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._connection = AgentConnection(transport.dial)
+        self._second = AgentConnection(transport.dial)  # for every other chunk of an upload
 
     def close(self) -> None:
-        """Close the kept connection; the next request dials again."""
+        """Close the kept connections; the next request dials again."""
         self._connection.close()
+        self._second.close()
 
     def agent(self) -> AgentInfo:
         """What the agent says of itself and its machine.
@@ -109,23 +111,41 @@ class AgentClient:
             raise ProtocolError("the answer to a new upload has no Location", where=self._transport.address)
         return UploadOffset(path, self._offset(response))
 
-    def send_chunk(self, path: str, offset: int, chunk: bytes) -> int:
-        """Append a chunk to an upload.
+    def send_chunks(self, path: str, chunks: Iterable[tuple[int, bytes]]) -> Iterator[int]:
+        """Append chunks to an upload, the next on its way while the agent checks and syncs the one before.
 
-        Returns:
-            The offset after it.
+        The agent takes them in order, so the last byte of a chunk is held back until the one before has
+        been acknowledged.
+
+        Args:
+            path: the upload's.
+            chunks: the offset and the bytes of each, in order; none is empty.
+
+        Yields:
+            The offset after each chunk that the agent acknowledged.
 
         Raises:
             UploadError: the offset or the chunk's checksum is not what the agent has.
             DiskFull: no room on the device.
         """
-        checksum = base64.b64encode(hashlib.sha256(chunk).digest()).decode()
-        headers = {
-            "Upload-Offset": str(offset),
-            "Upload-Checksum": f"sha256 {checksum}",
-            "Content-Type": "application/offset+octet-stream",
-        }
-        response, _ = self._request("PATCH", path, body=chunk, headers=headers)
+        free, waiting = self._connection, None
+        with mapped(self._transport.address):
+            try:
+                for offset, chunk in chunks:
+                    _begin_chunk(free, path, offset, chunk)
+                    if waiting is not None:
+                        yield self._chunk_answer(waiting, path)
+                    free.send(chunk[-1:])
+                    free, waiting = self._second if free is self._connection else self._connection, free
+                if waiting is not None:
+                    yield self._chunk_answer(waiting, path)
+            except BaseException:
+                self.close()  # both may hold half an exchange
+                raise
+
+    def _chunk_answer(self, connection: AgentConnection, path: str) -> int:
+        response = checked(connection.getresponse(), path)
+        response.read()
         return self._offset(response)
 
     def models(self) -> tuple[DeploymentStatus, ...]:
@@ -240,6 +260,18 @@ class AgentClient:
         return ProtocolError(
             f"{what} was refused", where=self._transport.address, got=f"HTTP {response.status}"
         )
+
+
+def _begin_chunk(connection: AgentConnection, path: str, offset: int, chunk: bytes) -> None:
+    """Send all of a chunk's request but its last byte."""
+    checksum = base64.b64encode(hashlib.sha256(chunk).digest()).decode()
+    connection.putrequest("PATCH", path, skip_accept_encoding=True)
+    connection.putheader("Upload-Offset", str(offset))
+    connection.putheader("Upload-Checksum", f"sha256 {checksum}")
+    connection.putheader("Content-Type", "application/offset+octet-stream")
+    connection.putheader("Content-Length", str(len(chunk)))
+    connection.endheaders()
+    connection.send(chunk[:-1])
 
 
 def _model_path(name: str, rest: str = "") -> str:

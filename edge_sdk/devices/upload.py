@@ -8,24 +8,26 @@ from pathlib import Path
 from typing import BinaryIO
 
 from device_agent.bundle import Bundle
-from device_agent.errors import AgentUnreachable, FileMissing, UploadError
+from device_agent.errors import AgentUnreachable, FileMissing, HostKeyRefused, UploadError
 from edge_sdk.devices.client import AgentClient
 
-CHUNK_BYTES = 1 << 20  # what is sent again at most when a connection breaks
+LEAST_CHUNK_BYTES = 1 << 18
+MOST_CHUNK_BYTES = 1 << 22  # the agent takes more, but holds two of them in memory
+CALM = 32  # a chunk is at most this share of what came through unbroken: a cut costs two chunks
 ATTEMPTS = 5  # in a row without a byte arriving
 FIRST_PAUSE_S = 0.1  # before the second attempt; doubles with each
 
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
-def push(client: AgentClient, bundle: Bundle, progress: Progress, *, chunk_bytes: int = CHUNK_BYTES) -> int:
+def push(client: AgentClient, bundle: Bundle, progress: Progress, *, chunk_bytes: int | None = None) -> int:
     """Make sure that the device holds the manifest of a bundle and every blob it refers to.
 
     Args:
         client: of an open transport.
         bundle: its blobs are read from disk as they are sent.
         progress: called as `progress("upload", bytes done, bytes of all blobs)`.
-        chunk_bytes: sent and checked at a time.
+        chunk_bytes: sent and checked at a time; if None, the longer nothing breaks the more.
 
     Returns:
         How many bytes of blobs were sent; 0 where the device had them all.
@@ -54,7 +56,9 @@ def push(client: AgentClient, bundle: Bundle, progress: Progress, *, chunk_bytes
     return sent
 
 
-def _send(client: AgentClient, file: BinaryIO, digest: str, size: int, chunk_bytes: int) -> Iterator[int]:
+def _send(
+    client: AgentClient, file: BinaryIO, digest: str, size: int, chunk_bytes: int | None
+) -> Iterator[int]:
     """Send one blob, beginning again where it stopped; gives the offset after each chunk that arrived."""
     furthest = failures = 0
     while True:
@@ -64,6 +68,8 @@ def _send(client: AgentClient, file: BinaryIO, digest: str, size: int, chunk_byt
                     furthest, failures = offset, 0
                 yield offset
             return
+        except HostKeyRefused:
+            raise
         except (AgentUnreachable, UploadError):
             failures += 1
             if failures == ATTEMPTS:
@@ -71,15 +77,26 @@ def _send(client: AgentClient, file: BinaryIO, digest: str, size: int, chunk_byt
             time.sleep(FIRST_PAUSE_S * 2 ** (failures - 1))
 
 
-def _attempt(client: AgentClient, file: BinaryIO, digest: str, size: int, chunk_bytes: int) -> Iterator[int]:
+def _attempt(
+    client: AgentClient, file: BinaryIO, digest: str, size: int, chunk_bytes: int | None
+) -> Iterator[int]:
     if client.has_blob(digest):  # asked again: the last chunk may have arrived and its answer not
         return
     upload = client.create_upload(digest, size)  # finds the unfinished one, with its offset
-    offset = upload.offset
+    yield from client.send_chunks(upload.path, _chunks(file, upload.offset, size, chunk_bytes))
+
+
+def _chunks(file: BinaryIO, begin: int, size: int, chunk_bytes: int | None) -> Iterator[tuple[int, bytes]]:
+    """The offset and bytes of each chunk from `begin` on; they grow with what has gone before."""
+    file.seek(begin)
+    offset = begin
     while offset < size:
-        file.seek(offset)
-        offset = client.send_chunk(upload.path, offset, file.read(chunk_bytes))
-        yield offset
+        grown = min(max((offset - begin) // CALM, LEAST_CHUNK_BYTES), MOST_CHUNK_BYTES)
+        chunk = file.read(chunk_bytes or grown)
+        if not chunk:
+            raise FileMissing("a blob of the bundle became shorter while it was sent", where=file.name)
+        yield offset, chunk
+        offset += len(chunk)
 
 
 def _size(path: Path) -> int:
