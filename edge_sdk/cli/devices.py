@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edge_sdk.cli import output
+from edge_sdk.cli import devices_install, output
 
 
 @click.group("devices", short_help="Devices that can be deployed to.")
@@ -73,3 +73,7 @@ def remove(name: str, address: str, json_to: str | None) -> None:
         device.remove(name)
     result = {"device": address, "removed": name}
     output.emit(result, json_to, lambda: click.echo(f"{name} is removed from {address}."))
+
+
+for _each in devices_install.COMMANDS:
+    command.add_command(_each)
