@@ -329,11 +329,10 @@ def _undo(remote: Remote, ready: Prepared, progress: Progress) -> None:
             perform(remote, plan.remove(where, fresh, keep_models=True), facts, progress)
             return
         steps: list[Step] = [plan.tidy(where)]
-        if ready.on_trial:
+        # a trial that is still under way is the launcher's to end: to settle it here would be to confirm it
+        if ready.on_trial and _run(remote, plan.trial_pending(where), facts).status:
             before = ready.existing.current
-            steps += [
-                plan.agent_command(where, wanted.python, before, step, wanted.id) for step in ("settle", "prune")
-            ]
+            steps.append(plan.agent_command(where, wanted.python, before, "prune", wanted.id))
         perform(remote, steps, facts, progress)
     except EdgeError as e:
         progress(f"could not clean up: {e.what}", 0, 0)
