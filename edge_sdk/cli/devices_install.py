@@ -70,9 +70,7 @@ def uninstall(address: str, keep_models: bool, dry_run: bool, json_to: str | Non
     device = remote(address)
     try:
         with output.progress() as progress:
-            outcome = bootstrap.uninstall(
-                device, keep_models=keep_models, dry_run=dry_run, progress=progress
-            )
+            outcome = bootstrap.uninstall(device, keep_models=keep_models, dry_run=dry_run, progress=progress)
     finally:
         device.close()
     _emit(outcome, json_to)

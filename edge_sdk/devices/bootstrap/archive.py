@@ -148,7 +148,7 @@ def _modules(distribution: metadata.Distribution) -> Iterator[tuple[str, Path]]:
                 "a package that the agent needs is not pure Python here",
                 where=distribution.name,
                 got=name,
-                next_step=f"pip install --force-reinstall --no-binary {distribution.name} {distribution.name}",
+                next_step=f"pip install --force-reinstall --no-binary :all: {distribution.name}",
             )
         yield name, Path(str(distribution.locate_file(file)))
 

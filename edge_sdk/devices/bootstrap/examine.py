@@ -97,9 +97,7 @@ def check(findings: Sequence[Finding], where: str) -> None:
         )
 
 
-def _refusals(
-    facts: Facts, target: Target, service: str, least_python: tuple[int, int]
-) -> Iterator[Finding]:
+def _refusals(facts: Facts, target: Target, service: str, least_python: tuple[int, int]) -> Iterator[Finding]:
     def no(name: str, what: str, next_step: str) -> Finding:
         return Finding(name, what, next_step, refused=True)
 
@@ -167,8 +165,9 @@ def _warnings(facts: Facts, target: Target, service: str) -> Iterator[Finding]:
             "supervisor",
             f"{why}: a shell script keeps the agent running, which is weaker (no sandbox, no watchdog, not "
             "started at boot but by the first connection)",
-            "Give this user sudo without a password, or install as root." if facts.systemd else "Use an "
-            "image with systemd for more.",
+            "Give this user sudo without a password, or install as root."
+            if facts.systemd
+            else "Use an image with systemd for more.",
         )
     if service == "user":
         yield note(

@@ -186,7 +186,12 @@ def install(
     if before == wanted.id:
         info = _ask_agent(remote, where, ready.facts)
         if info is not None and info.release == wanted.id:
-            perform(remote, [] if upgrade else plan.set_up(where, ready.facts, wanted.python), ready.facts, progress)
+            perform(
+                remote,
+                [] if upgrade else plan.set_up(where, ready.facts, wanted.python),
+                ready.facts,
+                progress,
+            )
             return _outcome(remote, "unchanged", ready, 0, info)
     try:
         sent = perform(remote, ready.steps, ready.facts, progress)
@@ -266,7 +271,7 @@ def _copy(remote: Remote, step: Copy, progress: Progress) -> int:
 
 
 def _failure(remote: Remote, step: Run, done: Completed) -> EdgeError:
-    """A failed step as an error: of the kind that the agent's own exit status names, where it was its command."""
+    """A failed step as an error: of the kind that its exit status names, where it was the agent's command."""
     said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
     kinds = {kind.exit_code: kind for kind in tree(DeviceError)}
     kind = kinds.get(done.status, DeviceError) if said.startswith("edge-agent: ") else DeviceError

@@ -95,12 +95,16 @@ def unit(where: Layout, python: str) -> str:
         where: with a unit.
         python: the interpreter, which must stay visible.
     """
-    return _SYSTEM.format(
-        launcher=where.launcher,
-        user=where.user,
-        state=where.state,
-        protect_home="read-only" if python.startswith(("/home/", "/root/")) else "yes",
-    ) if where.service == "system" else _USER.format(launcher=where.launcher.replace("%", "%%"))
+    return (
+        _SYSTEM.format(
+            launcher=where.launcher,
+            user=where.user,
+            state=where.state,
+            protect_home="read-only" if python.startswith(("/home/", "/root/")) else "yes",
+        )
+        if where.service == "system"
+        else _USER.format(launcher=where.launcher.replace("%", "%%"))
+    )
 
 
 # NotifyAccess=all: while a new release is on trial, the launcher is the agent's parent.

@@ -87,7 +87,10 @@ def deliver(wanted: Release, where: Layout) -> list[Step]:
     add = ("release", "add", "--root", where.root, "--staging", staging)
     wheels = wanted.wheelhouse
     return [
-        Run("make a folder to copy to", ("sh", "-c", f'rm -rf "$1" && mkdir -p {_wheels("$1")}', "sh", staging)),
+        Run(
+            "make a folder to copy to",
+            ("sh", "-c", f'rm -rf "$1" && mkdir -p {_wheels("$1")}', "sh", staging),
+        ),
         Copy("copy the agent", wanted.archive.data, f"{staging}/edge-agent.pyz"),
         *(Copy(f"copy {name}", wheels.folder / name, f"{staging}/wheels/{name}") for name in wheels.wheels),
         Copy("copy the release's description", wanted.description, f"{staging}/release.json"),
@@ -136,7 +139,9 @@ def set_up(where: Layout, facts: Facts, python: str) -> list[Step]:
     if where.supervise is not None:
         steps.append(_write("write the supervisor", where.supervise, layouts.supervisor(where), "755", root))
     steps.append(
-        _write("note how the agent is kept running", f"{where.root}/service", where.service + "\n", "644", root)
+        _write(
+            "note how the agent is kept running", f"{where.root}/service", where.service + "\n", "644", root
+        )
     )
     return steps
 
@@ -161,11 +166,7 @@ def start(where: Layout) -> list[Step]:
             'user=$(id -un); [ -e "/var/lib/systemd/linger/$user" ] || '
             '{ loginctl enable-linger "$user" && : >"$1/lingers"; }'
         )
-        steps.append(
-            Run(
-                "let it run without a login", ("sh", "-c", linger, "sh", where.root), may_fail=True
-            )
-        )
+        steps.append(Run("let it run without a login", ("sh", "-c", linger, "sh", where.root), may_fail=True))
     return steps
 
 
@@ -205,7 +206,9 @@ def remove(where: Layout, found: Installation, *, keep_models: bool) -> list[Ste
     root = _root(where)
     steps: list[Step] = []
     if where.service == "plain":
-        steps.append(Run("end the agent", ("sh", "-c", '[ ! -x "$1" ] || "$1" stop', "sh", f"{where.root}/supervise")))
+        steps.append(
+            Run("end the agent", ("sh", "-c", '[ ! -x "$1" ] || "$1" stop', "sh", f"{where.root}/supervise"))
+        )
     else:
         control = _systemctl(where)
         steps += [
@@ -226,7 +229,9 @@ def remove(where: Layout, found: Installation, *, keep_models: bool) -> list[Ste
         tidy(where),
     ]
     if keep_models:
-        steps.append(Run("remove the supervisor's traces", ("rm", "-f", f"{where.state}/supervisor.pid"), root))
+        steps.append(
+            Run("remove the supervisor's traces", ("rm", "-f", f"{where.state}/supervisor.pid"), root)
+        )
     if where.user is not None and not keep_models:
         steps.append(Run(f"remove the user {where.user}", ("userdel", where.user), root, may_fail=True))
     for folder in reversed(found.made):

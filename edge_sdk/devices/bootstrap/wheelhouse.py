@@ -116,7 +116,9 @@ def fetch(platform: Platform, wanted: tuple[str, ...], *, cache: Path | None = N
     if not wanted:
         return EMPTY
     key = hashlib.sha256(json.dumps([str(platform), wanted]).encode()).hexdigest()[:16]
-    folder = (cache or cache_folder()) / f"{platform.machine}-cp{platform.python[0]}{platform.python[1]}-{key}"
+    folder = (
+        cache or cache_folder()
+    ) / f"{platform.machine}-cp{platform.python[0]}{platform.python[1]}-{key}"
     kept = _read(folder)
     if kept is not None:
         return kept
@@ -192,7 +194,8 @@ def _read(folder: Path) -> Wheelhouse | None:
     except OSError:
         return None
     wheels = {
-        name: digest for digest, name in re.findall(r"--hash=sha256:([0-9a-f]{64})  # (\S+\.whl)$", text, re.M)
+        name: digest
+        for digest, name in re.findall(r"--hash=sha256:([0-9a-f]{64})  # (\S+\.whl)$", text, re.M)
     }
     for name, digest in wheels.items():
         path = folder / name

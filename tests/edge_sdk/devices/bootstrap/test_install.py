@@ -145,9 +145,7 @@ def test_a_killed_agent_comes_back(home: Path, archive: Archive) -> None:
         os.kill(pid, 9)
     assert _status(home) is None
     environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
-    subprocess.run(
-        [home / ".local/bin/edge-agent", "connect"], input=b"", env=environment, check=True
-    )
+    subprocess.run([home / ".local/bin/edge-agent", "connect"], input=b"", env=environment, check=True)
     assert _status(home) is not None
     uninstall(home)
     assert gone(home)

@@ -14,7 +14,12 @@ from tests.edge_sdk.devices.bootstrap.conftest import facts
 def test_a_raspberry_pi() -> None:
     """Every line becomes a fact; a Python under two names is one."""
     found = facts("rpi4_bookworm")
-    assert ("aarch64", 64, "glibc", (2, 36)) == (found.machine, found.word_bits, found.libc, found.libc_version)
+    assert ("aarch64", 64, "glibc", (2, 36)) == (
+        found.machine,
+        found.word_bits,
+        found.libc,
+        found.libc_version,
+    )
     assert ((3, 11, 2), "/usr/bin/python3.11") == (found.pythons[0].version, found.pythons[0].path)
     assert 1 == len(found.pythons)
     assert (3884380 * 1024, True, True, 1000) == (found.ram_bytes, found.sudo, found.systemd, found.uid)
@@ -59,5 +64,5 @@ def test_a_device_without_a_shell(home: Path, monkeypatch: pytest.MonkeyPatch) -
     (home / "bin" / "sh").write_text("#!/bin/true\n")
     (home / "bin" / "sh").chmod(0o755)
     monkeypatch.setattr(probe, "script", lambda _: "exit 3\n")
-    with pytest.raises(DeviceError, match="cannot be examined.*status 3"):
+    with pytest.raises(DeviceError, match=r"cannot be examined.*status 3"):
         probe.ask(LocalRemote(home))

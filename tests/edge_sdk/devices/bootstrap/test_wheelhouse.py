@@ -120,7 +120,9 @@ def test_there_is_none_for_32_bits(tmp_path: Path) -> None:
     try:
         with pytest.raises(DeviceUnsuitable, match="64-bit image"):
             wheelhouse.fetch(
-                Platform((3, 11), "armv7l", (2, 36)), wheelhouse.requirements(load_target("rpi4")), cache=tmp_path
+                Platform((3, 11), "armv7l", (2, 36)),
+                wheelhouse.requirements(load_target("rpi4")),
+                cache=tmp_path,
             )
     except EdgeError as e:
         pytest.skip(f"no package index: {e}")
