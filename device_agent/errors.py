@@ -27,7 +27,8 @@ Each class has a `code` (its name on the wire and in `--json` output) and an `ex
         ├── WorkerFailed          worker_failed         27
         ├── RuntimeMissing        runtime_missing       28
         ├── UploadError           upload                29
-        └── NothingToRollBack     nothing_to_roll_back  30
+        ├── NothingToRollBack     nothing_to_roll_back  30
+        └── DeviceUnsuitable      unsuitable_device     36
 """
 
 from __future__ import annotations
@@ -234,6 +235,12 @@ class NothingToRollBack(DeviceError):
     """The model has no earlier generation to go back to."""
 
     code, exit_code, http_status = "nothing_to_roll_back", 30, 409
+
+
+class DeviceUnsuitable(DeviceError):
+    """The device lacks what the agent or a runtime needs; every reason is named, nothing was changed."""
+
+    code, exit_code, http_status = "unsuitable_device", 36, 422
 
 
 def tree(root: type[EdgeError] = EdgeError) -> list[type[EdgeError]]:

@@ -42,6 +42,15 @@ def _parser() -> argparse.ArgumentParser:
     describe.set_defaults(run=_describe)
     connect = commands.add_parser("connect", parents=[common], help="carry stdin and stdout to the socket")
     connect.set_defaults(run=_connect)
+    status = commands.add_parser("status", parents=[common], help="ask the running agent what it is")
+    status.set_defaults(run=_status)
+    release = commands.add_parser("release", parents=[common], help="for `edge devices install`")
+    release.add_argument("step", choices=["add", "try", "activate", "settle", "prune"])
+    release.add_argument("--root", type=Path, default=Path(), help="the folder that releases are in")
+    release.add_argument("--staging", type=Path, default=Path(), help="add: what was copied here")
+    release.add_argument("--id", default="", help="try, activate: the release")
+    release.add_argument("--seconds", type=int, default=60, help="try: how long it may take to prove itself")
+    release.set_defaults(run=_release)
     return parser
 
 
@@ -74,6 +83,29 @@ def _connect(options: argparse.Namespace) -> None:
     from device_agent import bridge, home
 
     bridge.connect(options.socket or home.socket_path(_state_dir(options)))
+
+
+def _status(options: argparse.Namespace) -> None:
+    from device_agent import codec, home, status
+
+    info = status.ask(options.socket or home.socket_path(_state_dir(options)))
+    print(codec.dumps(info))  # noqa: T201 - the command's output
+
+
+def _release(options: argparse.Namespace) -> None:
+    from device_agent import releases
+
+    root, state = options.root.absolute(), _state_dir(options)
+    if options.step == "add":
+        print(releases.add(root, options.staging.absolute()))  # noqa: T201 - the command's output
+    elif options.step == "try":
+        releases.try_out(root, state, options.id, options.seconds)
+    elif options.step == "activate":
+        releases.activate(root, options.id)
+    elif options.step == "settle":
+        releases.settle(state)
+    else:
+        releases.prune(root)
 
 
 if __name__ == "__main__":

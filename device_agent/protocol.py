@@ -75,6 +75,7 @@ class AgentInfo:
     on_demand: bool
     state_dir: str
     state: MachineState
+    release: str | None = None  # what `edge devices install` installed; None where it did not
 
 
 @frozen

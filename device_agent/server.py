@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from device_agent import home, log
+from device_agent import home, log, notify
 from device_agent.agent import Agent, open_agent
 from device_agent.lifetime import Lifetime
 from device_agent.routes import control, inference, models, transfers
@@ -105,7 +105,8 @@ async def _serve(state_dir: Path, sock: socket.socket, *, on_demand: bool) -> No
         signal.signal(number, lambda *_: None)
     log.event("serving", state_dir=str(state_dir), socket=sock.getsockname(), on_demand=on_demand)
     try:
-        await server.serve(sockets=[sock])
+        async with notify.reported():
+            await server.serve(sockets=[sock])
     finally:
         await lifetime.drain()
         await agent.serving.close()

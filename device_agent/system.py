@@ -40,6 +40,7 @@ def describe(state_dir: Path, *, on_demand: bool) -> AgentInfo:
         on_demand=on_demand,
         state_dir=str(state_dir),
         state=machine_state(),
+        release=os.environ.get("EDGE_AGENT_RELEASE"),  # the launcher says which it started
     )
 
 

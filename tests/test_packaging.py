@@ -28,6 +28,7 @@ def test_the_wheel_holds_the_four_packages(tmp_path):
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert {"edge_sdk", "converters", "targets", "device_agent"} == tops
     assert "targets/boards/local.toml" in names
+    assert "edge_sdk/devices/bootstrap/scripts/launcher.sh" in names
     assert "edge = edge_sdk.cli.main:main" in entry_points
     assert "edge-agent = device_agent.main:main" in entry_points
 

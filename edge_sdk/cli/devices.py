@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_sdk.cli import output
+from edge_sdk.cli import devices_install, output
 
 if TYPE_CHECKING:
     from edge_sdk.devices.inventory import Entry
@@ -199,3 +199,7 @@ def _registration(entry: Entry) -> dict[str, Any]:
 
     fingerprint = None if entry.pinned is None else entry.pinned.fingerprint
     return {**codec.to_json(entry), "host_key_fingerprint": fingerprint}
+
+
+for _each in devices_install.COMMANDS:
+    command.add_command(_each)

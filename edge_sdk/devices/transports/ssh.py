@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import paramiko
     from _typeshed import WriteableBuffer
 
-DEFAULT_AGENT_COMMAND = "edge-agent connect"
+# the shell of an SSH command reads no profile, so the folder that `edge devices install` uses is named
+DEFAULT_AGENT_COMMAND = """sh -c 'PATH="$HOME/.local/bin:/usr/local/bin:$PATH" exec edge-agent connect'"""
 MAX_CONNECTIONS = 8  # sshd allows ten sessions a connection by default; more streams take more connections
 READ_BYTES = 1 << 16
 STDERR_BYTES = 2000  # shown of what a bridge wrote

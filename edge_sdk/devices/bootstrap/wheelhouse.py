@@ -1,0 +1,204 @@
+"""The runtimes of a target as wheels for another machine, fetched here, locked by hash and kept.
+
+A device needs no internet and no pip for them: its agent unpacks them (`device_agent.releases`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib import metadata, util
+from pathlib import Path
+
+from attrs import frozen
+
+from device_agent.errors import DeviceUnsuitable, EdgeError, MissingDependency, OutputError
+from edge_sdk.devices.bootstrap.probe import Facts, Python
+from targets.schema import Target
+
+LOCK = "requirements.lock"
+OLDEST_GLIBC = 17  # of manylinux2014, the oldest that anything is still published for
+FETCH_TIMEOUT_S = 1800
+# runtime -> the distribution that it is, which comes in the version that this machine computes with
+DISTRIBUTIONS = {"litert": "ai-edge-litert"}
+
+
+@frozen
+class Platform:
+    """What a wheel must fit."""
+
+    python: tuple[int, int]
+    machine: str  # of the userland
+    glibc: tuple[int, int]
+
+    def __str__(self) -> str:
+        series = ".".join(map(str, self.python))
+        return f"Python {series} on {self.machine} with glibc {self.glibc[0]}.{self.glibc[1]}"
+
+
+@frozen
+class Wheelhouse:
+    """Wheels on this machine's disk, checked against their lock."""
+
+    folder: Path
+    wheels: dict[str, str]  # file name -> sha256, sorted
+
+    @property
+    def size_bytes(self) -> int:
+        """What copying all of them takes."""
+        return sum((self.folder / name).stat().st_size for name in self.wheels)
+
+
+EMPTY = Wheelhouse(Path(), {})
+
+
+def platform_of(facts: Facts, python: Python) -> Platform:
+    """What wheels for a device must fit; `examine` has made sure that it has glibc."""
+    return Platform(python.series, facts.machine, facts.libc_version or (2, OLDEST_GLIBC))
+
+
+def requirements(target: Target) -> tuple[str, ...]:
+    """What pip is asked for: each runtime of a target, in the version installed here."""
+    names = sorted(DISTRIBUTIONS[name] for name in target.runtimes if name in DISTRIBUTIONS)
+    return tuple(f"{name}=={metadata.version(name)}" for name in names)
+
+
+def tags(platform: Platform) -> tuple[str, ...]:
+    """Every platform tag that a wheel for a device may have, newest first.
+
+    pip does not widen a tag for a foreign platform: with the device's alone, it would silently take an
+    older release that happens to have it. https://peps.python.org/pep-0600/
+    """
+    newest = platform.glibc[1] if platform.glibc[0] == 2 else OLDEST_GLIBC
+    named = [f"manylinux_2_{minor}_{platform.machine}" for minor in range(newest, OLDEST_GLIBC - 1, -1)]
+    return (*named, f"manylinux2014_{platform.machine}", f"linux_{platform.machine}")
+
+
+def download_arguments(platform: Platform, wanted: tuple[str, ...], folder: Path) -> list[str]:
+    """The arguments of `python -m pip` that fetch wheels for a platform into a folder."""
+    major, minor = platform.python
+    abis = [f"cp{major}{minor}", "abi3", "none"]
+    return [
+        *("download", "--quiet", "--disable-pip-version-check", "--no-input", "--only-binary=:all:"),
+        *("--implementation", "cp", "--python-version", f"{major}.{minor}"),
+        *(word for abi in abis for word in ("--abi", abi)),
+        *(word for tag in tags(platform) for word in ("--platform", tag)),
+        *("--dest", str(folder), *wanted),
+    ]
+
+
+def cache_folder() -> Path:
+    """Where wheels are kept: edge/wheels under XDG_CACHE_HOME (~/.cache)."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "edge" / "wheels"
+
+
+def fetch(platform: Platform, wanted: tuple[str, ...], *, cache: Path | None = None) -> Wheelhouse:
+    """The wheels that `wanted` and all it needs are on a platform; from the cache where they are there.
+
+    Args:
+        platform: of the device.
+        wanted: requirements with exact versions; none gives an empty wheelhouse.
+        cache: `cache_folder()` if None.
+
+    Raises:
+        DeviceUnsuitable: there is no wheel for the platform.
+        MissingDependency: this Python has no pip.
+        EdgeError: the package index cannot be reached.
+        OutputError: the cache cannot be written.
+    """
+    if not wanted:
+        return EMPTY
+    key = hashlib.sha256(json.dumps([str(platform), wanted]).encode()).hexdigest()[:16]
+    folder = (
+        cache or cache_folder()
+    ) / f"{platform.machine}-cp{platform.python[0]}{platform.python[1]}-{key}"
+    kept = _read(folder)
+    if kept is not None:
+        return kept
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
+            fetched = Path(temporary) / "wheels"
+            _download(platform, wanted, fetched)
+            (fetched / LOCK).write_text(_lock(fetched))
+            shutil.rmtree(folder, ignore_errors=True)  # a cache that does not match its lock
+            fetched.rename(folder)
+    except OSError as e:
+        raise OutputError("cannot keep the wheels", where=str(folder), got=str(e)) from e
+    found = _read(folder)
+    if found is None:
+        raise OutputError("the wheels changed while they were kept", where=str(folder))
+    return found
+
+
+def _download(platform: Platform, wanted: tuple[str, ...], folder: Path) -> None:
+    if util.find_spec("pip") is None:
+        raise MissingDependency(
+            "pip is missing, which fetches the device's runtimes", next_step="python -m ensurepip"
+        )
+    command = [sys.executable, "-m", "pip", *download_arguments(platform, wanted, folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as e:
+        raise EdgeError("fetching the runtimes took too long", got=f"{e.timeout} s") from e
+    if done.returncode == 0:
+        return
+    raise _refusal(platform, wanted, done.stderr)
+
+
+def _refusal(platform: Platform, wanted: tuple[str, ...], said: str) -> EdgeError:
+    """What pip's words mean: no such wheel, or no way to the index."""
+    errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR")]
+    last = errors[-1] if errors else said.strip()[-300:]
+    missing = re.search(r"No matching distribution found for (.+?)(?: \(from|$)", said, re.MULTILINE)
+    if missing is None or re.search(r"connection broken|NewConnectionError|ConnectTimeout|resolve", said):
+        return EdgeError(
+            "the runtimes for the device cannot be fetched",
+            where=", ".join(wanted),
+            got=last,
+            next_step="This machine needs a way to a package index once (`pip config list` shows which).",
+        )
+    if platform.machine in ("armv7l", "armv6l"):
+        way_out = "Install the 64-bit image of the system on the device (Raspberry Pi 3 and later)."
+    else:
+        way_out = "Install another Python on the device (3.11 to 3.13), or a newer image."
+    return DeviceUnsuitable(
+        f"there is no wheel of {missing[1]} for the device",
+        where=", ".join(wanted),
+        got=str(platform),
+        next_step=f"{way_out} With `--target null` the agent is installed without a runtime.",
+    )
+
+
+def _lock(folder: Path) -> str:
+    """The wheels of a folder as pip's hash-checked requirements, each with its file name."""
+    lines = []
+    for wheel in sorted(folder.glob("*.whl")):
+        name, version = wheel.name.split("-")[:2]
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        lines.append(f"{name.replace('_', '-')}=={version} --hash=sha256:{digest}  # {wheel.name}\n")
+    return "".join(lines)
+
+
+def _read(folder: Path) -> Wheelhouse | None:
+    """The wheelhouse in a folder if every wheel has the hash that its lock states."""
+    try:
+        text = (folder / LOCK).read_text()
+    except OSError:
+        return None
+    wheels = {
+        name: digest
+        for digest, name in re.findall(r"--hash=sha256:([0-9a-f]{64})  # (\S+\.whl)$", text, re.M)
+    }
+    for name, digest in wheels.items():
+        path = folder / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            return None
+    return Wheelhouse(folder, dict(sorted(wheels.items()))) if wheels else None
