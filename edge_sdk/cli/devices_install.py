@@ -110,7 +110,8 @@ def _board(address: str, target: str | None) -> Target:
         raise InvalidRequest(
             "the device is not registered, so its board is not known",
             where=address,
-            next_step=f"Give it: `--target rpi4`, or register it: `edge devices add NAME {address} --target rpi4`.",
+            next_step=f"Give it (`--target rpi4`), or register it: `edge devices add NAME {address} --target "
+            "rpi4`.",
         )
     return load_target(name)
 
