@@ -49,8 +49,8 @@ class AgentClient:
     """Speaks the agent's protocol over a transport that is open.
 
     One connection is kept for small requests, two for uploads, a new one is dialled per event stream. Not
-    safe for use from several threads; dial another client. Every method raises AgentUnreachable where the connection
-    breaks, ProtocolError where the answer makes no sense, and otherwise what the agent answers.
+    safe for use from several threads; dial another client. Every method raises AgentUnreachable where the
+    connection breaks, ProtocolError where the answer makes no sense, and otherwise what the agent answers.
     """
 
     def __init__(self, transport: Transport) -> None:
