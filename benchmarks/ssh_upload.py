@@ -28,7 +28,7 @@ from device_agent.bundle import MODEL_TYPE, BundleConfig, TensorSpec, write_bund
 from edge_sdk.devices.client import AgentClient
 from edge_sdk.devices.transports.ssh import SshTransport
 from edge_sdk.devices.upload import push
-from tests.ssh.server import HOST, Sshd, bridge, serving, sshd
+from tests.sshd import HOST, Sshd, bridge, serving, sshd
 
 
 def push_bundle(server: Sshd, state: Path, blob: bytes, folder: Path) -> float:

@@ -12,7 +12,7 @@ from edge_sdk.devices.transports.base import Transport
 from edge_sdk.devices.transports.fake import FakeTransport
 from edge_sdk.devices.transports.local import LocalTransport
 from edge_sdk.devices.transports.ssh import SshTransport
-from tests.ssh.server import bridge, serving, sshd
+from tests.sshd import bridge, serving, sshd
 
 
 @pytest.fixture(params=["local", "fake", "ssh"])

@@ -13,6 +13,7 @@ from edge_sdk import pipeline
 from edge_sdk.devices.client import AgentClient
 from edge_sdk.devices.lifecycle import stop_agent
 from edge_sdk.devices.transports.local import LocalTransport
+from tests.sshd import Sshd, serving, sshd
 
 MakeModel = Callable[..., Path]
 MakeBundle = Callable[..., Bundle]
@@ -27,6 +28,21 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("EDGE_DEVICES", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "EDGE_SSH_PASSPHRASE"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """An SSH server that lets the tests' key in."""
+    with sshd(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Path]:
+    """The state folder of an agent that runs on the other side of it."""
+    folder = tmp_path / "there"
+    with serving(folder):
+        yield folder
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from edge_sdk.devices.addresses import SshAddress
 from edge_sdk.devices.host_keys import HostKey, lookup_name, parse_key
 from edge_sdk.devices.ssh import SshSettings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
 PRIVSEP = Path("/run/sshd")  # sshd as root wants this empty folder
 CONFIG = """

@@ -14,7 +14,7 @@ from edge_sdk.devices.addresses import SshAddress
 from edge_sdk.devices.client import AgentClient
 from edge_sdk.devices.transports.ssh import SshTransport
 from edge_sdk.devices.upload import push
-from tests.ssh.server import HOST, CuttingRelay, Sshd, bridge, serving
+from tests.sshd import HOST, CuttingRelay, Sshd, bridge, serving
 
 MB = 1_000_000
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from edge_sdk.devices import inventory
-from tests.ssh.server import HOST, Sshd, bridge, free_port, keygen, serving, sshd
+from tests.sshd import HOST, Sshd, bridge, free_port, keygen, serving, sshd
 
 Run = Callable[..., Any]
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DIGITS = ROOT / "examples/digits"
 NULL = ("--target", "null", "--no-bench")
 

@@ -16,7 +16,7 @@ from edge_sdk.devices.addresses import SshAddress
 from edge_sdk.devices.host_keys import lookup_name, parse_key
 from edge_sdk.devices.ssh import SshConnection
 from edge_sdk.devices.ssh_keys import Passphrases
-from tests.ssh.server import HOST, CuttingRelay, Sshd, free_port, keygen, sshd
+from tests.sshd import HOST, CuttingRelay, Sshd, free_port, keygen, sshd
 
 
 def connected(server: Sshd, **changes: object) -> None:
