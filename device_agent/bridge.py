@@ -20,13 +20,14 @@ def connect(path: Path) -> None:
     Raises:
         AgentUnreachable: nothing answers on the socket.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent, selectors.DefaultSelector() as ready:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent, selectors.PollSelector() as ready:
         try:
             agent.connect(os.fsencode(path))
         except OSError as e:
             raise AgentUnreachable(
                 "no agent answers", where=str(path), got=str(e), next_step="Start it: `edge-agent serve`."
             ) from e
+        # poll and not epoll, which refuses a stdin that is a file or /dev/null
         ready.register(0, selectors.EVENT_READ)
         ready.register(agent, selectors.EVENT_READ)
         while True:

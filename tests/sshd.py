@@ -38,7 +38,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PermitUserEnvironment no
-SetEnv PYTHONPATH={pythonpath}
+SetEnv PYTHONPATH={pythonpath} {env}
 Subsystem sftp internal-sftp
 {more}
 """
@@ -115,8 +115,8 @@ class Sshd:
 
 
 @contextmanager
-def sshd(folder: Path, more: str = "") -> Iterator[Sshd]:
-    """Run a server with `more` lines of configuration until the context ends."""
+def sshd(folder: Path, more: str = "", env: str = "") -> Iterator[Sshd]:
+    """Run a server with `more` lines of configuration, its sessions with `env`, until the context ends."""
     program = require_sshd()
     folder.mkdir(parents=True, exist_ok=True)
     host_key = keygen(folder / "host_ed25519")
@@ -128,6 +128,7 @@ def sshd(folder: Path, more: str = "") -> Iterator[Sshd]:
         CONFIG.format(
             port=port,
             host_key=host_key,
+            env=env,
             authorized=folder / "authorized_keys",
             pythonpath=ROOT,
             more=more,
