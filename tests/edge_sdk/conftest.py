@@ -20,9 +20,9 @@ MakeBundle = Callable[..., Bundle]
 
 
 @pytest.fixture(autouse=True)
-def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees the user's devices, SSH configuration, keys or agent; gives the home folder it sees."""
-    folder = tmp_path / "home"
+    folder = tmp_path_factory.mktemp("home")
     (folder / ".ssh").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(folder))
     for name in ("EDGE_DEVICES", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "EDGE_SSH_PASSPHRASE"):
