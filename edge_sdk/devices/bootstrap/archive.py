@@ -127,7 +127,8 @@ def _applies(need: Requirement) -> bool:
 
 def _least_python(found: Iterable[metadata.Distribution]) -> tuple[int, int]:
     """The least Python that every distribution says it runs on."""
-    ranges = [SpecifierSet(one.metadata["Requires-Python"] or "") for one in found]
+    stated = [one.metadata for one in found if "Requires-Python" in one.metadata]
+    ranges = [SpecifierSet(each["Requires-Python"]) for each in stated]
     for major, minor in PYTHONS:
         if all(f"{major}.{minor}.99" in each for each in ranges):
             return major, minor
