@@ -49,6 +49,8 @@ def test_a_compiled_module_is_refused_by_name(tmp_path: Path, monkeypatch: pytes
     info = tmp_path / "fastone-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fastone\nVersion: 1.0\n")
+    (tmp_path / "fastone").mkdir()  # Python 3.12 leaves files out that are not there
+    (tmp_path / "fastone/_speedups.cpython-311-x86_64-linux-gnu.so").touch()
     (info / "RECORD").write_text("fastone/_speedups.cpython-311-x86_64-linux-gnu.so,,\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(archives, "ROOTS", ("fastone",))
