@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from converters.progress import Progress, silent
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult
 
 if TYPE_CHECKING:
@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from device_agent.bundle import Bundle
     from edge_sdk.devices.device import Deployment, Device
     from targets.schema import Target
-
-    Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
-
-
-def _silent(_what: str, _done: int, _total: int) -> None:
-    """The progress callback of callers that want none."""
 
 
 def load(path: str | Path, *, batch: int = 1) -> Model:
@@ -75,7 +69,7 @@ def convert(
     *,
     calibration: CalibrationSource | None = None,
     preprocessing: Path | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Conversion:
     """Make the compiled model a plan describes, and compare it with the source model.
 
@@ -138,7 +132,7 @@ def device(address: str = "local", *, target: str | None = None) -> Device:
     return open_device(address, target)
 
 
-def deploy(bundle: Bundle, device: Device, *, progress: Progress = _silent) -> Deployment:
+def deploy(bundle: Bundle, device: Device, *, progress: Progress = silent) -> Deployment:
     """Push a bundle to a device and activate it; on any failure the model before it stays active.
 
     Raises:
@@ -151,7 +145,7 @@ def deploy(bundle: Bundle, device: Device, *, progress: Progress = _silent) -> D
 
 
 def benchmark(
-    device: Device, name: str, request: BenchmarkRequest | None = None, *, progress: Progress = _silent
+    device: Device, name: str, request: BenchmarkRequest | None = None, *, progress: Progress = silent
 ) -> BenchmarkResult:
     """Measure a deployed model's latency on its device.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
+
+from converters.progress import Progress
 
 if TYPE_CHECKING:
     from converters.artifact import Artifact
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from converters.partition.types import Recipe
     from converters.quantize.calibration import Calibration
     from converters.verdict import Verdict
-
-    Progress = Callable[[str, int, int], None]  # what, done, total
 
 
 class Backend(Protocol):

@@ -13,10 +13,10 @@ from device_agent.bundle import TensorSpec
 from device_agent.errors import UnsupportedOperator
 
 if TYPE_CHECKING:
-    from converters.backends.base import Progress
     from converters.graph.ir import Graph
     from converters.model import Model, Operator
     from converters.partition.types import Recipe
+    from converters.progress import Progress
     from converters.quantize.calibration import Calibration
 
 LEAST_VERSION = "1.0.1"  # the first release of ai-edge-litert; every operator written here is older than it

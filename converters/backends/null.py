@@ -9,9 +9,9 @@ from converters.verdict import Verdict
 from device_agent.runtimes.null import null_model
 
 if TYPE_CHECKING:
-    from converters.backends.base import Progress
     from converters.model import Model
     from converters.partition.types import Recipe
+    from converters.progress import Progress
     from converters.quantize.calibration import Calibration
 
 

@@ -17,8 +17,8 @@ from device_agent.errors import CalibrationError, QuantizationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from converters.backends.base import Progress
     from converters.graph.ir import Graph
+    from converters.progress import Progress
     from converters.quantize.calibration import Calibration
 
 SIGNATURE = "serving_default"

@@ -17,6 +17,7 @@ from edge_sdk.cli import output
 from edge_sdk.cli.options import PlanOptions, calibrating, planning
 
 if TYPE_CHECKING:
+    from converters.progress import Progress
     from device_agent.protocol import BenchmarkResult
     from edge_sdk.devices.device import Device
     from edge_sdk.report.result import DeployReport
@@ -85,7 +86,7 @@ class After:
         """Where the bundle goes; a temporary folder unless it is to be kept."""
         return self.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-")))
 
-    def measure(self, device: Device, name: str, progress: output.Progress) -> BenchmarkResult | None:
+    def measure(self, device: Device, name: str, progress: Progress) -> BenchmarkResult | None:
         """Benchmark a deployment; None where that is not asked for."""
         from device_agent.protocol import BenchmarkRequest
 

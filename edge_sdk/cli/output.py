@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
+from converters.progress import Progress
+
 F = TypeVar("F", bound=Callable[..., Any])
-Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
 def common(function: F) -> F:

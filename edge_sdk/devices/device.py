@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import frozen
 
+from converters.progress import Progress, silent
 from device_agent import codec
 from device_agent.bundle import Bundle
 from device_agent.errors import DeviceError, InvalidRequest, ProtocolError
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
-Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
-
-
-def silent(_what: str, _done: int, _total: int) -> None:
-    """The progress callback of callers that want none."""
 
 
 @frozen

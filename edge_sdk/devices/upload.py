@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from converters.progress import Progress
 from device_agent.bundle import Bundle
 from device_agent.errors import AgentUnreachable, FileMissing, HostKeyRefused, UploadError
 from edge_sdk.devices.client import AgentClient
@@ -16,8 +17,6 @@ MOST_CHUNK_BYTES = 1 << 22  # the agent takes more, but holds two of them in mem
 CALM = 32  # a chunk is at most this share of what came through unbroken: a cut costs two chunks
 ATTEMPTS = 5  # in a row without a byte arriving
 FIRST_PAUSE_S = 0.1  # before the second attempt; doubles with each
-
-Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
 def push(client: AgentClient, bundle: Bundle, progress: Progress, *, chunk_bytes: int | None = None) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
 
+from converters.progress import Progress
 from device_agent import codec
 from device_agent.errors import (
     ActivationFailed,
@@ -30,8 +31,6 @@ from targets.schema import Target
 TRIAL_S = 60  # in which a new release must complete a round trip
 MARGIN_S = 45  # for the one before it to answer again
 POLL_S = 0.5
-
-Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
 @frozen

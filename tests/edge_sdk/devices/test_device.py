@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from converters.progress import silent
 from device_agent.bundle import Bundle
 from device_agent.errors import (
     DeviceError,
@@ -16,7 +17,7 @@ from device_agent.errors import (
 )
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult, Event
 from edge_sdk.devices.addresses import ADDRESSES
-from edge_sdk.devices.device import Device, _result, silent
+from edge_sdk.devices.device import Device, _result
 from edge_sdk.devices.selection import open_device
 
 MakeBundle = Callable[..., Bundle]
