@@ -101,8 +101,8 @@ async def _serve(state_dir: Path, sock: socket.socket, *, on_demand: bool) -> No
     )
     server.lifetime = lifetime
     for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn handles them now, and raises those it caught once more when there is nothing left to do
-        signal.signal(number, lambda *_: None)
+        # until uvicorn handles them, and when it raises those it caught once more at its end
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     log.event("serving", state_dir=str(state_dir), socket=sock.getsockname(), on_demand=on_demand)
     try:
         async with notify.reported():

@@ -66,6 +66,18 @@ def test_a_signal_while_it_starts_is_not_lost(state: Path, appears: str, number:
         assert [] == agent.client.json("GET", "/edge/v1/models")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_between_starting_and_serving_is_not_lost(state: Path, number: signal.Signals) -> None:
+    """Told to end as it writes that it serves, before uvicorn takes the signals over, it ends too."""
+    early = AgentProcess(state)
+    while not early.log.stat().st_size:
+        os.sched_yield()
+    early.process.send_signal(number)
+    assert 0 == early.wait()
+    with AgentProcess(state) as agent:
+        assert [] == agent.client.json("GET", "/edge/v1/models")
+
+
 def test_sigterm_ends_it_cleanly(state: Path, tmp_path: Path) -> None:
     """The socket is gone, the workers too, and the exit status is 0."""
     with AgentProcess(state) as agent:
