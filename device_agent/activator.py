@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -13,14 +13,18 @@ from attrs import define
 from device_agent import activation, log
 from device_agent.activation import Action, Facts, ModelRecord, State, next_state
 from device_agent.admission import examine
+from device_agent.ballast import Ballast
 from device_agent.bundle import Manifest, check_digest, check_name
+from device_agent.deadlines import Deadlines
 from device_agent.errors import (
+    ActivationOverdue,
     DeploymentConflict,
     DeviceError,
     EdgeError,
     NothingToRollBack,
     UnknownModel,
 )
+from device_agent.pace import Pace
 from device_agent.protocol import Deployed, DeploymentStatus, Event, HistoryEntry, Parity
 from device_agent.records import RecordFile
 from device_agent.store import Generation, Store
@@ -50,24 +54,36 @@ class Live(Protocol):
 
 @define
 class _Run:
-    """An operation under way. `begin` changes the record, `manifest` is staged (None: it is on disk)."""
+    """An operation under way. `begin` changes the record, `manifest` is staged (None: it is on disk).
+
+    `before` is the generation that answered when it began, `begun` the record that `begin` made.
+    """
 
     name: str
     begin: Callable[[ModelRecord], ModelRecord]
     manifest: Manifest | None
+    before: Generation | None
+    begun: ModelRecord | None = None
     generation: Generation | None = None
     parity: Parity | None = None
 
 
 class Activator:
     """The only one who changes what is deployed. Used from the event loop's thread; the disk's work is
-    done in other threads.
+    done in other threads, for one model one piece of it after the other.
+
+    A thread that a medium holds cannot be ended. So an operation whose deadline passes goes back without
+    it: what answered before answers at once, the disk follows when it can, and the model is busy until then.
     """
 
-    def __init__(self, models: Store, records: RecordFile, live: Live) -> None:
+    def __init__(
+        self, models: Store, records: RecordFile, live: Live, deadlines: Deadlines | None = None
+    ) -> None:
         self._store = models
         self._records = records
         self._live = live
+        self._pace = Pace(deadlines or Deadlines())
+        self._ballast = Ballast(models.root)
         self._busy: set[str] = set()  # models with an operation under way
         self._states: dict[str, State] = {}  # where those operations are
         self._generations: dict[str, Generation] = {}  # what is live
@@ -84,6 +100,7 @@ class Activator:
                 self._store.discard(name, self._records.get(name).kept)
             except EdgeError as e:  # a medium that takes no writes is no reason not to answer
                 log.event("cannot record the recovery", model=name, reason=str(e))
+        self._ballast.restore()
 
     # what is deployed
 
@@ -136,16 +153,19 @@ class Activator:
             RuntimeMissing: the device cannot run it.
             ActivationFailed: preflight or probe failed.
             DiskFull: no room.
+            ActivationOverdue: a state did not end in its time.
         """
         with self._claim(name):
             manifest = await asyncio.to_thread(examine, self._store, name, check_digest(manifest_digest))
             active = self._generations.get(name)
             if active is not None and active.manifest_digest == manifest_digest:
                 emit(_entered(State.PROBING))
-                parity = await self._live.probe(name)
+                parity = await self._pace.in_time(State.PROBING, name, self._live.probe(name))
                 self._store.release(active)
                 return Deployed(self.status(name), parity, unchanged=True)
-            run = _Run(name, lambda record: activation.begin_deploy(record, manifest_digest), manifest)
+            run = _Run(
+                name, lambda record: activation.begin_deploy(record, manifest_digest), manifest, active
+            )
             return await self._drive(run, emit)
 
     async def rollback(self, name: str, emit: Emit) -> Deployed:
@@ -162,19 +182,22 @@ class Activator:
                     "there is no earlier generation", where=name, next_step="Deploy another bundle instead."
                 )
             digest = (await asyncio.to_thread(self._store.generation, name, previous)).manifest_digest
-            run = _Run(name, lambda record: activation.begin_rollback(record, previous, digest), None)
+            before = self._generations.get(name)
+            run = _Run(name, lambda record: activation.begin_rollback(record, previous, digest), None, before)
             return await self._drive(run, emit)
 
     async def remove(self, name: str) -> None:
         """Remove a model and what only it needs; UnknownModel where nothing of that name is active."""
         with self._claim(name):
             self.status(name)
-            await asyncio.to_thread(self._records.update, name, activation.forget)  # this is the commit
+            await self._pace.on_disk(
+                name, lambda: self._record(name, activation.forget)
+            )  # this is the commit
             self._store.release(self._generations[name])
             self._switch(name, None)
             log.event("removed", model=name)
             await self._live.retire(name)
-            await asyncio.to_thread(self._tidy, name)
+            await self._pace.on_disk(name, lambda: self._tidy(name))
 
     # the machine
 
@@ -186,7 +209,10 @@ class Activator:
             self._states[run.name] = state
             emit(_entered(state))
             try:
-                succeeded = await self._work(state, run, str(failure))
+                work = self._work(state, run, str(failure))
+                succeeded = await self._pace.in_time(
+                    state, run.name, work, goes_on=state is State.ROLLING_BACK
+                )
             except Exception as e:  # noqa: BLE001 - a mistake of ours must not leave a model half active either
                 log.event("state failed", model=run.name, state=state.value, reason=str(e))
                 failure, succeeded = failure or e, False
@@ -196,7 +222,8 @@ class Activator:
         await self._live.retire(run.name)
         if failure is None and run.generation is not None:
             self._store.release(run.generation)
-        await asyncio.to_thread(self._tidy, run.name)
+        if not self._pace.late(run.name):
+            await self._tidy_in_time(state, run.name)
         if failure is not None:
             raise failure
         status = self.status(run.name)
@@ -211,49 +238,78 @@ class Activator:
                 self._records.get(name).intent is not None
             ):  # the medium refused to record how the last run ended
                 await self._rest(name, "its end could not be recorded")
-            run.generation = await asyncio.to_thread(self._stage, run)
+                run.before = self._generations.get(name)
+            run.generation = await self._pace.on_disk(name, lambda: self._stage(run))
         elif state is State.PREFLIGHT and generation is not None:
             run.parity = await self._live.preflight(generation)
         elif state is State.ACTIVATING and generation is not None:
-            await asyncio.to_thread(self._store.activate, name, generation.number)
+            await self._pace.on_disk(name, lambda: self._point(name, generation.number))
             self._switch(name, generation)
         elif state is State.PROBING:
             run.parity = await self._live.probe(name)
-            await asyncio.to_thread(self._records.update, name, lambda r: activation.commit(r, _now()))
+            if self._states[name] is not state:  # overdue: before Python 3.12 a cancellation may be swallowed
+                return False
+            await self._pace.on_disk(name, lambda: self._record(name, lambda r: activation.commit(r, _now())))
         elif state is State.ROLLING_BACK:
-            return await self._rest(name, reason)
+            self._switch(name, run.before)  # at once; what the disk says follows
+            return await self._rest(name, reason, run)
         return True
+
+    async def _tidy_in_time(self, state: State, name: str) -> None:
+        work = self._pace.on_disk(name, lambda: self._tidy(name))
+        with suppress(ActivationOverdue):  # it goes on, and what was asked for has been done
+            await self._pace.in_time(state, name, work, goes_on=True)
 
     def _stage(self, run: _Run) -> Generation:
         """Record the intent, then make the generation and read it back."""
-        intent = self._records.update(run.name, run.begin).intent
+        if run.manifest is None:
+            run.begun = self._record(run.name, run.begin)
+        else:  # a deployment needs more room than the ballast has
+            run.begun = self._records.update(run.name, run.begin)
+        intent = run.begun.intent
         if intent is None:
             raise DeviceError("an operation began without an intent", where=run.name)
         if run.manifest is not None:
             self._store.stage(run.name, intent.target, intent.manifest_digest, run.manifest)
         return self._store.verify(run.name, intent.target, intent.manifest_digest)
 
-    async def _rest(self, name: str, reason: str) -> bool:
-        """Go back to what was committed; whether that answers now."""
-        action, generation = await asyncio.to_thread(self._decide, name, reason)
+    async def _rest(self, name: str, reason: str, run: _Run | None = None) -> bool:
+        """Go back to what was committed before the run; whether that answers now."""
+        action, generation = await self._pace.on_disk(name, lambda: self._decide(name, reason, run))
         self._switch(name, generation)  # first, so that it answers even if the medium takes no writes
-        await asyncio.to_thread(self._settle, name, action, generation)
+        await self._pace.on_disk(name, lambda: self._settle(name, action, generation, run))
         return action.serve is not None and action.outcome is not State.FAILED
 
-    def _decide(self, name: str, reason: str) -> tuple[Action, Generation | None]:
+    def _decide(self, name: str, reason: str, run: _Run | None = None) -> tuple[Action, Generation | None]:
         """What brings a model to rest, and the generation that is to answer then."""
         intact = frozenset(n for n in self._store.numbers(name) if self._store.intact(name, n))
-        action = activation.recover(self._records.get(name), Facts(self._store.current(name), intact), reason)
+        facts = Facts(self._store.current(name), intact)
+        action = activation.recover(self._left(name, run), facts, reason)
         return action, None if action.serve is None else self._store.generation(name, action.serve)
 
-    def _settle(self, name: str, action: Action, generation: Generation | None) -> None:
+    def _settle(
+        self, name: str, action: Action, generation: Generation | None, run: _Run | None = None
+    ) -> None:
         """Let the link name what answers, then record how an operation ended, where one did."""
         if action.serve != self._store.current(name):
-            self._store.activate(name, action.serve)
+            self._point(name, action.serve)
         if action.outcome is not None:
             digest = generation.manifest_digest if generation is not None else ""
-            self._records.update(name, lambda r: activation.settle(r, action, digest, _now()))
+            left = self._left(name, run)
+            self._record(name, lambda _: activation.settle(left, action, digest, _now()))
             log.event("recovered", model=name, serves=action.serve, outcome=action.outcome.value)
+
+    def _left(self, name: str, run: _Run | None) -> ModelRecord:
+        """The record to go back from: the run's own, for its commit may have come after its deadline."""
+        return run.begun if run is not None and run.begun is not None else self._records.get(name)
+
+    def _record(self, name: str, change: Callable[[ModelRecord], ModelRecord]) -> ModelRecord:
+        """Change a record, also on a full disk."""
+        return self._ballast.relieve(lambda: self._records.update(name, change))
+
+    def _point(self, name: str, number: int | None) -> None:
+        """Let the link name a generation, or none, also on a full disk."""
+        self._ballast.relieve(lambda: self._store.activate(name, number))
 
     def _switch(self, name: str, generation: Generation | None) -> None:
         if generation is None:
@@ -269,6 +325,7 @@ class Activator:
             self._store.collect_blobs(self._store.referenced())
         except EdgeError as e:
             log.event("cannot collect garbage", model=name, reason=str(e))
+        self._ballast.restore()
 
     def _rebuild(self) -> None:
         """Records from the links, where both slots were lost (or the state folder is new)."""
@@ -294,8 +351,11 @@ class Activator:
         try:
             yield
         finally:
-            self._busy.discard(name)
-            self._states.pop(name, None)
+            self._pace.when_over(name, lambda: self._free(name))
+
+    def _free(self, name: str) -> None:
+        self._states.pop(name, None)
+        self._busy.discard(name)
 
 
 def _entered(state: State) -> Event:

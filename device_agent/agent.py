@@ -6,6 +6,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from device_agent import deadlines
 from device_agent.activator import Activator
 from device_agent.lifetime import Lifetime
 from device_agent.records import RecordFile
@@ -31,9 +32,10 @@ def open_agent(state_dir: Path, lifetime: Lifetime) -> Agent:
 
     Raises:
         DiskFull: there is no room for the records. DeviceError: the medium refuses.
+        InvalidRequest: the deadlines in the environment make no sense.
     """
     store = Store(state_dir)
     serving = Serving()
-    activator = Activator(store, RecordFile(state_dir), serving)
+    activator = Activator(store, RecordFile(state_dir), serving, deadlines.from_environment())
     activator.start()
     return Agent(state_dir, store, Uploads(store), serving, activator, lifetime)

@@ -23,6 +23,7 @@ Each class has a `code` (its name on the wire and in `--json` output) and an `ex
         ├── DiskFull              disk_full             23   (also an OSError)
         ├── DeploymentConflict    conflict              24
         ├── ActivationFailed      activation_failed     25
+        │   └── ActivationOverdue activation_overdue    31
         ├── UnknownModel          unknown_model         26   (also a KeyError)
         ├── WorkerFailed          worker_failed         27
         ├── RuntimeMissing        runtime_missing       28
@@ -204,6 +205,12 @@ class ActivationFailed(DeviceError):
     """The new generation failed its preflight or probe; the one before it stays active."""
 
     code, exit_code, http_status = "activation_failed", 25, 422
+
+
+class ActivationOverdue(ActivationFailed):
+    """A state of the activation machine did not end in its time; what was active before still is."""
+
+    code, exit_code, http_status = "activation_overdue", 31, 504
 
 
 class UnknownModel(DeviceError, KeyError):

@@ -1,6 +1,6 @@
 """Where the agent lives: its state folder, its Unix socket, and the lock that keeps it alone.
 
-    <state>/lock  agent.sock  state.0  state.1  blobs/sha256/<hex>  uploads/<id>/
+    <state>/lock  agent.sock  state.0  state.1  ballast  blobs/sha256/<hex>  uploads/<id>/
             models/<name>/current -> gens/<N>  models/<name>/gens/<N>/
 
 All of it is mode 0700: whoever may write here decides what runs.
@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from device_agent import durable
+from device_agent.ballast import Ballast
 from device_agent.errors import DeviceError
 
 MAX_SOCKET_PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) less its final NUL, unix(7)
@@ -129,27 +130,35 @@ def answers(path: Path) -> bool:
 
 
 @contextmanager
-def listener(path: Path) -> Iterator[socket.socket]:
+def listener(path: Path, ballast: Ballast) -> Iterator[socket.socket]:
     """A listening Unix socket that only this user may open; its file goes when the context ends.
 
     The caller holds the lock, so a file that is already there is what a killed agent left behind.
+
+    Args:
+        path: of the socket.
+        ballast: given up if the disk has no room for the socket.
 
     Raises:
         DeviceError: the socket cannot be made.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with durable.mapped("cannot listen on the agent's socket", path):
-            path.unlink(missing_ok=True)
-            previous = os.umask(0o177)  # the file must never exist with a wider mode, not even for a moment
-            try:
-                sock.bind(os.fsencode(path))
-            finally:
-                os.umask(previous)
-            sock.listen(BACKLOG)
+        ballast.relieve(lambda: _listen(sock, path))
         try:
             yield sock
         finally:
             path.unlink(missing_ok=True)
     finally:
         sock.close()
+
+
+def _listen(sock: socket.socket, path: Path) -> None:
+    with durable.mapped("cannot listen on the agent's socket", path):
+        path.unlink(missing_ok=True)
+        previous = os.umask(0o177)  # the file must never exist with a wider mode, not even for a moment
+        try:
+            sock.bind(os.fsencode(path))
+        finally:
+            os.umask(previous)
+        sock.listen(BACKLOG)

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from device_agent import home, log, notify
 from device_agent.agent import Agent, open_agent
+from device_agent.ballast import Ballast
 from device_agent.lifetime import Lifetime
 from device_agent.routes import control, inference, models, transfers
 from device_agent.web import EXCEPTION_HANDLERS
@@ -63,7 +64,7 @@ def serve(state_dir: Path, *, listening: Path | None, on_demand: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_while_starting)
     _give_back_large_buffers()
-    with home.alone(state_dir, path), home.listener(path) as sock:
+    with home.alone(state_dir, path), home.listener(path, Ballast(state_dir)) as sock:
         asyncio.run(_serve(state_dir, sock, on_demand=on_demand))
 
 

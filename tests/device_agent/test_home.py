@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from device_agent import home
+from device_agent.ballast import Ballast
 from device_agent.errors import DeviceError
 
 
@@ -58,7 +59,7 @@ def test_lock_is_for_one(tmp_path: Path) -> None:
     path = tmp_path / "agent.sock"
     with (
         home.alone(tmp_path, path),
-        home.listener(path),
+        home.listener(path, Ballast(path.parent)),
         pytest.raises(DeviceError, match="another agent"),
         home.alone(tmp_path, path),
     ):
@@ -73,7 +74,7 @@ def test_listener_replaces_a_stale_socket_and_removes_its_own(tmp_path: Path) ->
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
     assert not home.answers(path)
-    with home.listener(path):
+    with home.listener(path, Ballast(path.parent)):
         assert home.answers(path)
         assert 0o600 == stat.S_IMODE(path.stat().st_mode)
     assert not path.exists()
