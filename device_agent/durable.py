@@ -66,7 +66,7 @@ def preallocate(descriptor: int, size: int) -> None:
                 raise
 
 
-def write_at(descriptor: int, data: bytes | bytearray, offset: int) -> None:
+def write_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> None:
     """Write all of `data` at `offset`."""
     view = memoryview(data)
     while view:
@@ -136,14 +136,24 @@ def remove_tree(folder: Path) -> None:
 
 
 def hash_file(path: Path) -> str:
-    """The sha256 (hex) of a file as the medium holds it: its pages are dropped from the cache first."""
+    """The sha256 (hex) of a file as the medium holds it."""
+    return hashed(path, None).hexdigest()
+
+
+def hashed(path: Path, size: int | None) -> hashlib._Hash:
+    """The sha256 so far of a file's first `size` bytes, of all if None, as the medium holds them.
+
+    The file's pages are dropped from the cache first.
+    """
     digest = hashlib.sha256()
+    left = size
     with mapped("cannot read a file", path):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            while chunk := os.read(descriptor, _READ_BYTES):
+            while chunk := os.read(descriptor, _READ_BYTES if left is None else min(left, _READ_BYTES)):
                 digest.update(chunk)
+                left = None if left is None else left - len(chunk)
         finally:
             os.close(descriptor)
-    return digest.hexdigest()
+    return digest

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from device_agent import home, log, notify
+from device_agent import chunks, home, log, notify
 from device_agent.agent import Agent, open_agent
 from device_agent.ballast import Ballast
 from device_agent.lifetime import Lifetime
@@ -87,7 +87,7 @@ async def _serve(state_dir: Path, sock: socket.socket, *, on_demand: bool) -> No
     server = _Server(
         uvicorn.Config(
             application(agent),
-            http="h11",
+            http=chunks.protocol(agent.uploads),
             loop="asyncio",
             ws="none",
             lifespan="off",

@@ -1,10 +1,12 @@
 """Resumable uploads: what was acknowledged survives the agent's death and a power cut.
 
     uploads/<hex>-<length>/data      preallocated
-    uploads/<hex>-<length>/offset    one record per chunk: its end (8 bytes), check (8 bytes)
+    uploads/<hex>-<length>/offset    one record per sync: its end (8 bytes), check (8 bytes)
 
-A record is appended after its chunk has been synced, so the last valid record is the offset, and a torn
-one at the end is as if it had never been. Semantics of tus 1.0 (https://tus.io/protocols/resumable-upload).
+Receiving and syncing are two steps, so that one sync covers all that arrived during the one before. A record
+is appended after its bytes have been synced, so the last valid record is the offset, and a torn one at the
+end is as if it had never been. What arrives is hashed on the way; only what arrived under an agent that died
+is read back. Semantics of tus 1.0 (https://tus.io/protocols/resumable-upload).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from device_agent import durable
 from device_agent.bundle import check_digest
@@ -29,7 +31,18 @@ MAX_CHUNK_BYTES = 8 << 20
 MAX_BLOB_BYTES = 1 << 40
 MAX_UNFINISHED = 32  # they hold disk space; past it, the one that rested longest goes
 _RECORD = struct.Struct("<Q8s")
+Chunk = bytes | bytearray | memoryview
 _ID = re.compile(r"([0-9a-f]{64})-(0|[1-9][0-9]{0,12})")
+
+
+@define
+class _Received:
+    """How far an upload has come under this agent: written up to `offset`, on the medium up to `synced`."""
+
+    offset: int
+    synced: int
+    so_far: hashlib._Hash  # of the bytes up to `offset`
+    syncing: threading.Lock = field(factory=threading.Lock)
 
 
 @frozen
@@ -50,6 +63,7 @@ class Uploads:
         self._folder = store.root / "uploads"
         self._lock = threading.Lock()
         self._busy: set[str] = set()
+        self._received: dict[str, _Received] = {}
         durable.make_folder(self._folder)
 
     def create(self, digest: str, length: int) -> Upload:
@@ -76,21 +90,19 @@ class Uploads:
                     durable.remove_tree(folder)
                     self._reclaim()
                     self._prepare_or_clean(folder, length)
-            upload = self._state(upload_id)
-            return self._finish(upload) if upload.offset == length else upload
+            return self.sync(upload_id)  # what came over a connection that broke is not sent again
 
     def find(self, upload_id: str) -> Upload | None:
-        """An upload by its id; None where there is none of that id."""
-        match = _ID.fullmatch(upload_id)
-        if match is None:
-            return None
-        digest, length = f"sha256:{match[1]}", int(match[2])
-        if self._store.blob_size(digest) == length:
-            return Upload(upload_id, digest, length, length)
-        return self._state(upload_id) if (self._folder / upload_id).is_dir() else None
+        """An upload by its id, all that was received of it synced; None where there is none of that id."""
+        return None if self._known(upload_id) is None else self.sync(upload_id)
 
-    def append(self, upload_id: str, offset: int, chunk: bytes | bytearray, sha256: bytes) -> Upload:
-        """Add a chunk at the end of what has arrived; the last one makes the blob.
+    def append(self, upload_id: str, offset: int, chunk: Chunk, sha256: bytes) -> Upload:
+        """Add a chunk at the end of what has arrived, durably: `receive` and `sync`."""
+        self.receive(upload_id, offset, chunk, sha256)
+        return self.sync(upload_id)
+
+    def receive(self, upload_id: str, offset: int, chunk: Chunk, sha256: bytes) -> None:
+        """Write a chunk at the end of what has arrived; it may be acknowledged after the next `sync`.
 
         Args:
             upload_id: from `create`.
@@ -106,9 +118,9 @@ class Uploads:
                 "the chunk does not have its checksum", where=upload_id, next_step="Send it again."
             )
         with self._claimed(upload_id):
-            upload = self.find(upload_id)
+            upload = self._known(upload_id)
             if upload is None:
-                raise UploadError("no such upload", where=upload_id[:100], next_step="Begin it again.")
+                raise _no_such(upload_id)
             if offset != upload.offset:
                 raise UploadError(
                     "the chunk does not begin where the upload ends",
@@ -125,15 +137,46 @@ class Uploads:
                     expected=f"<= {upload.length}",
                 )
             if chunk:
-                self._write(self._folder / upload_id, offset, chunk)
-            upload = Upload(upload_id, upload.digest, upload.length, end)
-            return self._finish(upload) if chunk and end == upload.length else upload
+                received = self._resume(upload)
+                with self._forgotten_on_error(upload_id):
+                    self._write(self._folder / upload_id, offset, chunk)
+                received.so_far.update(chunk)
+                received.offset = end
+
+    def sync(self, upload_id: str) -> Upload:
+        """Bring all that was received to the medium; the last byte of the blob makes it one.
+
+        Returns:
+            The upload with an offset that a power cut cannot take back.
+
+        Raises:
+            UploadError: no such upload, or the whole does not have its digest.
+            DiskFull, DeviceError: the medium refused; what was not synced before has to be sent again.
+        """
+        upload = self._known(upload_id)
+        if upload is None:
+            raise _no_such(upload_id)
+        if self._store.blob_size(upload.digest) == upload.length:
+            return upload
+        received = self._resume(upload)
+        with received.syncing:
+            if self._received.get(upload_id) is not received:  # another one has finished or failed meanwhile
+                return self.sync(upload_id)
+            end = received.offset
+            with self._forgotten_on_error(upload_id):
+                if end > received.synced:
+                    self._sync(self._folder / upload_id, end, whole=end == upload.length)
+                    received.synced = end
+                upload = Upload(upload_id, upload.digest, upload.length, end)
+                if end == upload.length:
+                    self._finish(upload, received)
+            return upload
 
     def discard_all(self) -> None:
         """Remove every unfinished upload that nobody is sending to right now."""
         for path in self._unfinished():
             if path.name not in self._busy:
-                durable.remove_tree(path)
+                self._discard(path)
 
     @contextmanager
     def _claimed(self, upload_id: str) -> Iterator[None]:
@@ -163,15 +206,23 @@ class Uploads:
             durable.remove_tree(folder)  # it would hold what room there is
             raise
 
-    def _write(self, folder: Path, offset: int, chunk: bytes | bytearray) -> None:
+    def _write(self, folder: Path, offset: int, chunk: Chunk) -> None:
         with durable.mapped("cannot write an upload", folder):
             descriptor = os.open(folder / "data", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 durable.write_at(descriptor, chunk, offset)
+            finally:
+                os.close(descriptor)
+
+    def _sync(self, folder: Path, end: int, *, whole: bool) -> None:
+        with durable.mapped("cannot sync an upload", folder):
+            descriptor = os.open(folder / "data", os.O_WRONLY | os.O_CLOEXEC)
+            try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self._append_record(folder / "offset", offset + len(chunk))
+            if not whole:  # a whole one becomes a blob now, which says the same
+                self._append_record(folder / "offset", end)
 
     def _append_record(self, path: Path, end: int) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -185,28 +236,63 @@ class Uploads:
         if position == 0:
             durable.sync_folder(path.parent)
 
-    def _state(self, upload_id: str) -> Upload:
-        digest, _, length = upload_id.partition("-")
+    def _known(self, upload_id: str) -> Upload | None:
+        """An upload with all that was received of it, synced or not."""
+        match = _ID.fullmatch(upload_id)
+        if match is None:
+            return None
+        digest, length = f"sha256:{match[1]}", int(match[2])
+        if self._store.blob_size(digest) == length:
+            return Upload(upload_id, digest, length, length)
+        if not (self._folder / upload_id).is_dir():
+            self._received.pop(upload_id, None)
+            return None
+        received = self._received.get(upload_id)
+        if received is not None:
+            return Upload(upload_id, digest, length, received.offset)
         records = _records(self._folder / upload_id / "offset")
-        return Upload(upload_id, f"sha256:{digest}", int(length), records[-1] if records else 0)
+        return Upload(upload_id, digest, length, records[-1] if records else 0)
 
-    def _finish(self, upload: Upload) -> Upload:
+    def _resume(self, upload: Upload) -> _Received:
+        """What was received of an upload; read back where that was under an agent before this one."""
+        received = self._received.get(upload.id)
+        if received is None:
+            data = self._folder / upload.id / "data"
+            so_far = durable.hashed(data, upload.offset) if upload.offset else hashlib.sha256()
+            with self._lock:
+                fresh = _Received(upload.offset, upload.offset, so_far)
+                received = self._received.setdefault(upload.id, fresh)
+        return received
+
+    @contextmanager
+    def _forgotten_on_error(self, upload_id: str) -> Iterator[None]:
+        """After a failed write or sync only the records are believed: the kernel may have dropped pages."""
+        try:
+            yield
+        except BaseException:
+            self._received.pop(upload_id, None)
+            raise
+
+    def _finish(self, upload: Upload, received: _Received) -> None:
         """Make the blob of an upload that is complete."""
         folder = self._folder / upload.id
         data = folder / "data"
         with durable.mapped("cannot finish an upload", data):
             if data.stat().st_size != upload.length:  # on a file system that cannot preallocate
                 os.truncate(data, upload.length)
-        if "sha256:" + durable.hash_file(data) != upload.digest:
-            durable.remove_tree(folder)
+        if "sha256:" + received.so_far.hexdigest() != upload.digest:
+            self._discard(folder)
             raise UploadError(
                 "the blob that arrived does not have its digest",
                 where=upload.digest,
                 next_step="Send it again.",
             )
         self._store.adopt_blob(data, upload.digest)
+        self._discard(folder)
+
+    def _discard(self, folder: Path) -> None:
+        self._received.pop(folder.name, None)
         durable.remove_tree(folder)
-        return upload
 
     def _unfinished(self) -> list[Path]:
         """The folders of unfinished uploads, the one that rested longest first."""
@@ -217,7 +303,7 @@ class Uploads:
     def _make_room_for_one(self) -> None:
         resting = [path for path in self._unfinished() if path.name not in self._busy]
         for path in resting[: max(0, len(resting) + 1 - MAX_UNFINISHED)]:
-            durable.remove_tree(path)
+            self._discard(path)
 
     def _reclaim(self) -> None:
         self.discard_all()
@@ -236,6 +322,10 @@ def _records(path: Path) -> list[int]:
             break
         ends.append(end)
     return ends
+
+
+def _no_such(upload_id: str) -> UploadError:
+    return UploadError("no such upload", where=upload_id[:100], next_step="Begin it again.")
 
 
 def _check(end: int) -> bytes:

@@ -6,8 +6,9 @@ import base64
 import hashlib
 import http.client
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 from attrs import frozen
@@ -30,7 +31,7 @@ from device_agent.protocol import (
 )
 from device_agent.tensors import Tensor
 from edge_sdk.devices import oip
-from edge_sdk.devices.connection import AgentConnection, checked, mapped
+from edge_sdk.devices.connection import AgentConnection, PipelinedResponse, checked, mapped
 from edge_sdk.devices.transports.base import Transport
 
 T = TypeVar("T")
@@ -48,20 +49,18 @@ class UploadOffset:
 class AgentClient:
     """Speaks the agent's protocol over a transport that is open.
 
-    One connection is kept for small requests, two for uploads, a new one is dialled per event stream. Not
-    safe for use from several threads; dial another client. Every method raises AgentUnreachable where the
+    One connection is kept for small requests and uploads, a new one is dialled per event stream. Not safe
+    for use from several threads; dial another client. Every method raises AgentUnreachable where the
     connection breaks, ProtocolError where the answer makes no sense, and otherwise what the agent answers.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._connection = AgentConnection(transport.dial)
-        self._second = AgentConnection(transport.dial)  # for every other chunk of an upload
 
     def close(self) -> None:
-        """Close the kept connections; the next request dials again."""
+        """Close the kept connection; the next request dials again."""
         self._connection.close()
-        self._second.close()
 
     def agent(self) -> AgentInfo:
         """What the agent says of itself and its machine.
@@ -111,15 +110,13 @@ class AgentClient:
             raise ProtocolError("the answer to a new upload has no Location", where=self._transport.address)
         return UploadOffset(path, self._offset(response))
 
-    def send_chunks(self, path: str, chunks: Iterable[tuple[int, bytes]]) -> Iterator[int]:
-        """Append chunks to an upload, the next on its way while the agent checks and syncs the one before.
-
-        The agent takes them in order, so the last byte of a chunk is held back until the one before has
-        been acknowledged.
+    def send_chunks(self, path: str, chunks: Iterable[tuple[int, bytes, int]]) -> Iterator[int]:
+        """Append chunks to an upload, sending on while the agent checks and syncs those before.
 
         Args:
             path: the upload's.
-            chunks: the offset and the bytes of each, in order; none is empty.
+            chunks: the offset and the bytes of each, in order, and how many bytes may be unanswered from
+                then on; no chunk is empty.
 
         Yields:
             The offset after each chunk that the agent acknowledged.
@@ -128,23 +125,27 @@ class AgentClient:
             UploadError: the offset or the chunk's checksum is not what the agent has.
             DiskFull: no room on the device.
         """
-        free, waiting = self._connection, None
+        waiting: deque[int] = deque()
         with mapped(self._transport.address):
             try:
-                for offset, chunk in chunks:
-                    _begin_chunk(free, path, offset, chunk)
-                    if waiting is not None:
-                        yield self._chunk_answer(waiting, path)
-                    free.send(chunk[-1:])
-                    free, waiting = self._second if free is self._connection else self._connection, free
-                if waiting is not None:
-                    yield self._chunk_answer(waiting, path)
+                answers = self._connection.pipelined()
+                for offset, chunk, unanswered in chunks:
+                    self._connection.send(_chunk_head(path, offset, chunk))
+                    self._connection.send(chunk)
+                    waiting.append(len(chunk))
+                    while sum(waiting) > unanswered:
+                        yield self._chunk_answer(answers, path)
+                        waiting.popleft()
+                for _ in waiting:
+                    yield self._chunk_answer(answers, path)
             except BaseException:
-                self.close()  # both may hold half an exchange
+                self._connection.close()  # it may hold half an exchange
                 raise
 
-    def _chunk_answer(self, connection: AgentConnection, path: str) -> int:
-        response = checked(connection.getresponse(), path)
+    def _chunk_answer(self, answers: BinaryIO, path: str) -> int:
+        response = PipelinedResponse(answers)
+        response.begin()
+        checked(response, path)
         response.read()
         return self._offset(response)
 
@@ -262,16 +263,14 @@ class AgentClient:
         )
 
 
-def _begin_chunk(connection: AgentConnection, path: str, offset: int, chunk: bytes) -> None:
-    """Send all of a chunk's request but its last byte."""
+def _chunk_head(path: str, offset: int, chunk: bytes) -> bytes:
+    """The head of a chunk's request, in the form that the agent takes off its HTTP stack."""
     checksum = base64.b64encode(hashlib.sha256(chunk).digest()).decode()
-    connection.putrequest("PATCH", path, skip_accept_encoding=True)
-    connection.putheader("Upload-Offset", str(offset))
-    connection.putheader("Upload-Checksum", f"sha256 {checksum}")
-    connection.putheader("Content-Type", "application/offset+octet-stream")
-    connection.putheader("Content-Length", str(len(chunk)))
-    connection.endheaders()
-    connection.send(chunk[:-1])
+    return (
+        f"PATCH {path} HTTP/1.1\r\nHost: agent\r\nUpload-Offset: {offset}\r\n"
+        f"Upload-Checksum: sha256 {checksum}\r\nContent-Type: application/offset+octet-stream\r\n"
+        f"Content-Length: {len(chunk)}\r\n\r\n"
+    ).encode()
 
 
 def _model_path(name: str, rest: str = "") -> str:

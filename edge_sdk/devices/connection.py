@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import BinaryIO, cast
 
 from device_agent.errors import AgentUnreachable, EdgeError, ProtocolError, from_json
 from edge_sdk.devices.transports.base import Stream
@@ -24,6 +25,33 @@ class AgentConnection(http.client.HTTPConnection):
         stream = self._dial()
         stream.settimeout(self.timeout)
         self.sock = stream  # http.client needs no more of a socket than a Stream has
+
+    def pipelined(self) -> BinaryIO:
+        """The file that answers come on, for a caller that sends without waiting for them."""
+        if self.sock is None:
+            self.connect()
+        return cast(BinaryIO, self.sock.makefile("rb"))
+
+
+class PipelinedResponse(http.client.HTTPResponse):
+    """An answer that leaves the file it is read from open, for the next one."""
+
+    def __init__(self, answers: BinaryIO) -> None:
+        super().__init__(_Lent(answers))  # type: ignore[arg-type] # it only asks it for a file
+
+
+class _Lent:
+    """A file that who got it cannot close; what `HTTPResponse` asks of a socket and of a file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.readline = file.readline
+        self.read = file.read
+
+    def makefile(self, _mode: str) -> _Lent:
+        return self
+
+    def close(self) -> None:
+        """Leave it open."""
 
 
 @contextmanager

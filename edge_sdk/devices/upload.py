@@ -12,9 +12,11 @@ from device_agent.bundle import Bundle
 from device_agent.errors import AgentUnreachable, FileMissing, HostKeyRefused, UploadError
 from edge_sdk.devices.client import AgentClient
 
-LEAST_CHUNK_BYTES = 1 << 18
-MOST_CHUNK_BYTES = 1 << 22  # the agent takes more, but holds two of them in memory
-CALM = 32  # a chunk is at most this share of what came through unbroken: a cut costs two chunks
+LEAST_CHUNK_BYTES = 1 << 16
+MOST_CHUNK_BYTES = 1 << 20  # the agent takes more, but holds two of them in memory
+LEAST_UNANSWERED_BYTES = 1 << 19
+MOST_UNANSWERED_BYTES = 1 << 24
+CALM = 16  # the share of what came through unbroken that may be unanswered, and be lost by a cut
 ATTEMPTS = 5  # in a row without a byte arriving
 FIRST_PAUSE_S = 0.1  # before the second attempt; doubles with each
 
@@ -85,16 +87,22 @@ def _attempt(
     yield from client.send_chunks(upload.path, _chunks(file, upload.offset, size, chunk_bytes))
 
 
-def _chunks(file: BinaryIO, begin: int, size: int, chunk_bytes: int | None) -> Iterator[tuple[int, bytes]]:
-    """The offset and bytes of each chunk from `begin` on; they grow with what has gone before."""
+def _chunks(
+    file: BinaryIO, begin: int, size: int, chunk_bytes: int | None
+) -> Iterator[tuple[int, bytes, int]]:
+    """The offset and bytes of each chunk from `begin` on, and how many bytes may be unanswered after it.
+
+    Both grow with what has gone before.
+    """
     file.seek(begin)
     offset = begin
     while offset < size:
-        grown = min(max((offset - begin) // CALM, LEAST_CHUNK_BYTES), MOST_CHUNK_BYTES)
-        chunk = file.read(chunk_bytes or grown)
+        calm = (offset - begin) // CALM
+        unanswered = min(max(calm, LEAST_UNANSWERED_BYTES), MOST_UNANSWERED_BYTES)
+        chunk = file.read(chunk_bytes or min(max(unanswered // 8, LEAST_CHUNK_BYTES), MOST_CHUNK_BYTES))
         if not chunk:
             raise FileMissing("a blob of the bundle became shorter while it was sent", where=file.name)
-        yield offset, chunk
+        yield offset, chunk, unanswered
         offset += len(chunk)
 
 
