@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from edge_sdk.cli import output
+from edge_sdk.cli import output, several
+
+if TYPE_CHECKING:
+    from converters.progress import Progress
+    from edge_sdk.devices.device import Device
 
 
 @click.command("bench", short_help="Measure the latency of a deployed model.")
@@ -20,16 +26,21 @@ from edge_sdk.cli import output
     help="Measure at least so long, or 50,000 runs.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the runtime.")
-@output.device_option
+@several.which
 @output.common
 def command(
-    name: str, iterations: int, seconds: float, threads: int, address: str, json_to: str | None
+    name: str,
+    iterations: int,
+    seconds: float,
+    threads: int,
+    addresses: tuple[str, ...],
+    target: str | None,
+    json_to: str | None,
 ) -> None:
     """Measure the latency of deployment NAME on its device: one run, inputs in place, outputs ready."""
-    from device_agent.protocol import BenchmarkRequest
-    from edge_sdk import pipeline
-    from edge_sdk.report import text
-    from edge_sdk.report.build import bench_report
+    from device_agent.protocol import BenchmarkRequest, BenchmarkResult
+    from edge_sdk.report import layout, text
+    from edge_sdk.report.build import bench_report, latency_report
 
     request = BenchmarkRequest(
         min_iterations=iterations,
@@ -37,7 +48,21 @@ def command(
         max_seconds=max(BenchmarkRequest().max_seconds, seconds),
         threads=threads,
     )
-    with output.progress() as progress, pipeline.device(address) as device:
-        result = pipeline.benchmark(device, name, request, progress=progress)
-    report = bench_report(address, result)
-    output.emit(report.to_json(), json_to, lambda: text.print_bench(report))
+
+    def work(device: Device, progress: Progress) -> BenchmarkResult:
+        return device.benchmark(name, request, progress=progress)
+
+    def row(result: BenchmarkResult) -> tuple[str, ...]:
+        latency = latency_report(result)
+        if latency is None:
+            return ("nothing measured", str(result.generation), "-", "-", "-")
+        points = (layout.seconds(point.value) for point in (latency.p50, latency.p90, latency.p99))
+        return ("measured", str(result.generation), *points)
+
+    shown = several.Shown(
+        to_json=lambda device, result: bench_report(device, result).to_json(),
+        text=lambda device, result: text.print_bench(bench_report(device, result)),
+        heads=("outcome", "generation", "p50", "p90", "p99"),
+        row=row,
+    )
+    several.run(several.meant(addresses, target, name), work, shown, json_to)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.command("deploy", short_help="Convert a model, deploy it to a device and measure it.")
 @planning
 @calibrating
-@output.devices_option
+@output.deploy_devices_option
 @click.option("--name", help="The deployment's name on the device; made from the file's name by default.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the benchmark.")
 @click.option("--no-bench", is_flag=True, help="Deploy without measuring.")
@@ -211,8 +211,12 @@ def _deploy_to_several(
             return deploy_report(conversion, bundle, name, deployment.deployed, result, timings)
 
         outcomes = fleet.for_each(names, deploy)
-    output.emit(summary.to_json(outcomes), json_to, lambda: summary.print_outcomes(outcomes))
-    return max((o.exit_code for o in outcomes.values() if isinstance(o, EdgeError)), default=0)
+    output.emit(
+        summary.to_json(outcomes, lambda _name, report: report.to_json()),
+        json_to,
+        lambda: summary.print_outcomes(outcomes, summary.DEPLOY_HEADS, summary.deploy_row),
+    )
+    return summary.exit_code(outcomes)
 
 
 class Clock:

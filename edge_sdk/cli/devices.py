@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_sdk.cli import devices_install, output
+from edge_sdk.cli import devices_install, output, several
 
 if TYPE_CHECKING:
+    from converters.progress import Progress
+    from edge_sdk.devices.device import Device
     from edge_sdk.devices.inventory import Entry
 
 EXIT_FAILED = 1
@@ -111,15 +113,19 @@ def list_devices(check: bool, json_to: str | None) -> None:
 
 
 @command.command("show", short_help="Show a device and what is deployed on it.")
-@click.argument("address", default="local", metavar="[DEVICE]")
+@click.argument("address", required=False, metavar="[DEVICE]")
 @output.common
-def show(address: str, json_to: str | None) -> None:
-    """Show DEVICE (local by default) as its agent sees it, and what is deployed on it."""
+def show(address: str | None, json_to: str | None) -> None:
+    """Show DEVICE as its agent sees it, and what is deployed on it.
+
+    By default the only registered device, or this machine if none is.
+    """
     from device_agent import codec
     from edge_sdk import pipeline
     from edge_sdk.devices import inventory
     from edge_sdk.report import listing
 
+    (address,) = several.meant(() if address is None else (address,), None, None)
     with pipeline.device(address) as device:
         info, deployments = device.describe(), device.deployments()
     entry = inventory.load().get(device.name)
@@ -149,44 +155,62 @@ def remove(name: str, json_to: str | None) -> None:
 
 
 @command.command("doctor", short_help="Examine each step of the way to a device.")
-@click.argument("name", metavar="DEVICE")
+@click.argument("names", nargs=-1, metavar="[DEVICE]...")
 @output.common
 @click.pass_context
-def doctor(ctx: click.Context, name: str, json_to: str | None) -> None:
+def doctor(ctx: click.Context, names: tuple[str, ...], json_to: str | None) -> None:
     """Examine each step of the way to DEVICE, and stop at the first that fails.
 
     Looks at the SSH configuration, the host's name, its port, its host key, the login, the agent, its
-    protocol and whether the machine is what its target says. Exits with 1 if a step fails.
+    protocol, its runtimes, its disk and whether the machine is what its target says. By default it is the
+    only registered device. Exits with 1 if a step of any fails.
     """
     from device_agent import codec
     from edge_sdk.cli.doctor import print_check
     from edge_sdk.devices import diagnosis
 
-    found = []
-    for check in diagnosis.examine(name):
-        found.append(check)
-        if json_to != "-":
-            print_check(check)  # as it comes: a step may take its whole timeout
-    failed = any(check.status == "fail" for check in found)
-    result = {"ok": not failed, "device": name, "checks": codec.to_json(found)}
-    output.emit(result, json_to, lambda: None)
-    if failed:
+    results = []
+    for name in several.meant(names, None, None):
+        if len(names) > 1 and json_to != "-":
+            click.echo(f"{name}:")
+        found = []
+        for check in diagnosis.examine(name):
+            found.append(check)
+            if json_to != "-":
+                print_check(check)  # as it comes: a step may take its whole timeout
+        ok = all(check.status != "fail" for check in found)
+        results.append({"ok": ok, "device": name, "checks": codec.to_json(found)})
+    good = all(result["ok"] for result in results)
+    output.emit(results[0] if len(results) == 1 else {"ok": good, "devices": results}, json_to, lambda: None)
+    if not good:
         ctx.exit(EXIT_FAILED)
 
 
 @command.command("history", short_help="How the deployments of a model ended.")
 @click.argument("name")
-@output.device_option
+@several.which
 @output.common
-def history(name: str, address: str, json_to: str | None) -> None:
+def history(name: str, addresses: tuple[str, ...], target: str | None, json_to: str | None) -> None:
     """Show how every deployment and rollback of NAME ended, oldest first."""
     from device_agent import codec
-    from edge_sdk import pipeline
+    from device_agent.protocol import HistoryEntry
     from edge_sdk.report import listing
 
-    with pipeline.device(address) as device:
-        entries = device.history(name)
-    output.emit(codec.to_json(entries), json_to, lambda: listing.print_history(entries))
+    def work(device: Device, _progress: Progress) -> tuple[HistoryEntry, ...]:
+        return device.history(name)
+
+    def row(entries: tuple[HistoryEntry, ...]) -> tuple[str, ...]:
+        last = entries[-1]
+        return last.outcome.lower(), str(last.generation), last.finished_at, str(len(entries))
+
+    shown = several.Shown(
+        to_json=lambda _, entries: {"history": codec.to_json(entries)},
+        text=lambda _, entries: listing.print_history(entries),
+        heads=("last", "generation", "finished", "entries"),
+        row=row,
+        alone="history",
+    )
+    several.run(several.meant(addresses, target, name), work, shown, json_to)
 
 
 def _absolute(path: str | None) -> str | None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_sdk.cli import output
 
 if TYPE_CHECKING:
+    from converters.progress import Progress
     from edge_sdk.devices.bootstrap.install import Outcome
     from edge_sdk.devices.remote import Remote
     from targets.schema import Target
 
-F = TypeVar("F", bound=Callable[..., Any])
+    Bring = tuple[Remote, Callable[[Progress], Outcome]]  # a machine, and what is to be done there
 
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 TARGET = click.option(
@@ -23,9 +24,11 @@ TARGET = click.option(
     "and for a registered device.",
 )
 
+DEVICES = click.argument("names", nargs=-1, metavar="[DEVICE]...")
+
 
 @click.command("install", short_help="Install the agent and its runtimes on a device.")
-@click.argument("address", default="local")
+@DEVICES
 @TARGET
 @click.option(
     "--service",
@@ -36,46 +39,46 @@ TARGET = click.option(
 @DRY_RUN
 @output.common
 def install(
-    address: str, target: str | None, service: str | None, dry_run: bool, json_to: str | None
+    names: tuple[str, ...], target: str | None, service: str | None, dry_run: bool, json_to: str | None
 ) -> None:
-    """Install the agent and its runtimes on the device at ADDRESS; the device needs no internet.
+    """Install the agent and its runtimes on DEVICE; the device needs no internet.
 
     It is examined first, and refused with a named reason where it lacks something. Installing again
-    changes nothing.
+    changes nothing. By default it is the only registered device; `local` is this machine.
     """
-    _bring(address, target, service, dry_run=dry_run, upgrade=False, json_to=json_to)
+    _on_each(names, target, lambda name: _bring(name, target, service, dry_run, upgrade=False), json_to)
 
 
 @click.command("upgrade", short_help="Replace the agent on a device by this SDK's.")
-@click.argument("address", default="local")
+@DEVICES
 @TARGET
 @DRY_RUN
 @output.common
-def upgrade(address: str, target: str | None, dry_run: bool, json_to: str | None) -> None:
-    """Replace the agent on the device at ADDRESS by the one of this SDK.
+def upgrade(names: tuple[str, ...], target: str | None, dry_run: bool, json_to: str | None) -> None:
+    """Replace the agent on DEVICE, by default the only registered one, by the one of this SDK.
 
     The new one is on trial: unless it answers within 60 seconds, the device goes back to the one before
     by itself.
     """
-    _bring(address, target, None, dry_run=dry_run, upgrade=True, json_to=json_to)
+    _on_each(names, target, lambda name: _bring(name, target, None, dry_run, upgrade=True), json_to)
 
 
 @click.command("uninstall", short_help="Remove the agent from a device.")
-@click.argument("address", default="local")
+@DEVICES
 @click.option("--keep-models", is_flag=True, help="Leave what is deployed, for an agent installed later.")
 @DRY_RUN
 @output.common
-def uninstall(address: str, keep_models: bool, dry_run: bool, json_to: str | None) -> None:
-    """Remove the agent from the device at ADDRESS, and everything that was deployed to it."""
+def uninstall(names: tuple[str, ...], keep_models: bool, dry_run: bool, json_to: str | None) -> None:
+    """Remove the agent from DEVICE, by default the only registered one, and everything deployed to it."""
     from edge_sdk.devices.bootstrap import install as bootstrap
 
-    device = remote(address)
-    try:
-        with output.progress() as progress:
-            outcome = bootstrap.uninstall(device, keep_models=keep_models, dry_run=dry_run, progress=progress)
-    finally:
-        device.close()
-    _emit(outcome, json_to)
+    def work(name: str) -> Bring:
+        device = remote(name)
+        return device, lambda progress: bootstrap.uninstall(
+            device, keep_models=keep_models, dry_run=dry_run, progress=progress
+        )
+
+    _on_each(names, None, work, json_to)
 
 
 COMMANDS = (install, upgrade, uninstall)
@@ -116,43 +119,77 @@ def _board(address: str, target: str | None) -> Target:
     return load_target(name)
 
 
-def _bring(
-    address: str,
-    target: str | None,
-    service: str | None,
-    *,
-    dry_run: bool,
-    upgrade: bool,
-    json_to: str | None,
-) -> None:
+def _bring(name: str, target: str | None, service: str | None, dry_run: bool, *, upgrade: bool) -> Bring:
     from edge_sdk.devices.bootstrap import install as bootstrap
 
-    board = _board(address, target)
-    device = remote(address)
-    try:
-        with output.progress() as progress:
-            outcome = bootstrap.install(
-                device, board, service=service, upgrade=upgrade, dry_run=dry_run, progress=progress
-            )
-    finally:
-        device.close()
-    _emit(outcome, json_to)
+    board = _board(name, target)
+    device = remote(name)
+    return device, lambda progress: bootstrap.install(
+        device, board, service=service, upgrade=upgrade, dry_run=dry_run, progress=progress
+    )
 
 
-def _emit(outcome: Outcome, json_to: str | None) -> None:
+def _on_each(
+    names: tuple[str, ...], target: str | None, work: Callable[[str], Bring], json_to: str | None
+) -> None:
+    """Do something to one device or to several, and write what came of it.
+
+    Args:
+        names: of the command line; none is the only registered device.
+        target: of the command line.
+        work: the machine, and what is to be done there; contacts nobody.
+        json_to: of the command line.
+    """
     from device_agent import codec
+    from edge_sdk.devices import fleet, selection
+    from edge_sdk.report import summary
 
-    def text() -> None:
-        for finding in outcome.findings:
-            click.echo(f"note: {finding}")
-        if outcome.action == "planned":
-            for step in outcome.steps:
-                click.echo(f"would {step}")
-            return
-        if outcome.action == "nothing":
-            click.echo(f"{outcome.address}: no agent is installed")
-            return
-        what = f" {outcome.release} ({outcome.service})" if outcome.release is not None else ""
-        click.echo(f"{outcome.address}: agent{what} {outcome.action}")
+    if not names:
+        names = (selection.choose_registered(target),)
+        click.echo(f"device: {names[0]}", err=True)
+    todo = {name: work(name) for name in names}
 
-    output.emit(codec.to_json(outcome), json_to, text)
+    def one(name: str, progress: Progress) -> Outcome:
+        device, run = todo[name]
+        try:
+            return run(progress)
+        finally:
+            device.close()
+
+    with output.progress(live=len(names) == 1) as progress:
+        if len(names) == 1:
+            outcome = one(names[0], progress)
+        else:
+
+            def prefixed(name: str) -> Outcome:
+                return one(name, lambda what, done, total: progress(f"{name}: {what}", done, total))
+
+            outcomes = fleet.for_each(tuple(todo), prefixed)
+    if len(names) == 1:
+        output.emit(codec.to_json(outcome), json_to, lambda: _text(outcome))
+        return
+    output.emit(
+        summary.to_json(outcomes, lambda _, found: codec.to_json(found)),
+        json_to,
+        lambda: summary.print_outcomes(
+            outcomes,
+            ("outcome", "release", "kept by"),
+            lambda o: (o.action, o.release or "-", o.service or "-"),
+        ),
+    )
+    if code := summary.exit_code(outcomes):
+        click.get_current_context().exit(code)
+
+
+def _text(outcome: Outcome) -> None:
+    for finding in outcome.findings:
+        click.echo(f"note: {finding}")
+    if outcome.action == "planned":
+        for step in outcome.steps:
+            click.echo(f"would {step}")
+        return
+    if outcome.action == "nothing":
+        click.echo(f"{outcome.address}: no agent is installed")
+        return
+    what = f" {outcome.release} ({outcome.service})" if outcome.release is not None else ""
+    click.echo(f"{outcome.address}: agent{what} {outcome.action}")

@@ -30,16 +30,26 @@ def common(function: F) -> F:
 DEVICE_HELP = (
     "A name of `edge devices list` (local is this machine, fake a temporary agent) or user@host[:port]."
 )
+ONLY_HELP = " By default the only registered device, or this machine if none is."
 
 
 def device_option(function: F) -> F:
-    """`--device`: which device to talk to."""
-    return click.option(
-        "--device", "address", default="local", show_default=True, metavar="DEVICE", help=DEVICE_HELP
-    )(function)
+    """`--device`: which device to talk to; None where it is not named."""
+    return click.option("--device", "address", metavar="DEVICE", help=DEVICE_HELP + ONLY_HELP)(function)
 
 
 def devices_option(function: F) -> F:
+    """`--device`, which may be given several times; empty where none is named."""
+    return click.option(
+        "--device",
+        "addresses",
+        multiple=True,
+        metavar="DEVICE",
+        help=DEVICE_HELP + " May be given several times." + ONLY_HELP,
+    )(function)
+
+
+def deploy_devices_option(function: F) -> F:
     """`--device`, which may be given several times; without it the target decides."""
     return click.option(
         "--device",

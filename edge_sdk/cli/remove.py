@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from edge_sdk.cli import output
+from edge_sdk.cli import output, several
+
+if TYPE_CHECKING:
+    from converters.progress import Progress
+    from edge_sdk.devices.device import Device
 
 
 @click.command("remove", short_help="Remove a deployed model.")
 @click.argument("name")
-@output.device_option
+@several.which
 @output.common
-def command(name: str, address: str, json_to: str | None) -> None:
+def command(name: str, addresses: tuple[str, ...], target: str | None, json_to: str | None) -> None:
     """Remove deployment NAME and everything only it needs from the device."""
-    from edge_sdk import pipeline
 
-    with pipeline.device(address) as device:
+    def work(device: Device, _progress: Progress) -> None:
         device.remove(name)
-    result = {"device": address, "removed": name}
-    output.emit(result, json_to, lambda: click.echo(f"{name} is removed from {address}."))
+
+    shown: several.Shown[None] = several.Shown(
+        to_json=lambda device, _: {"device": device, "removed": name},
+        text=lambda device, _: click.echo(f"{name} is removed from {device}."),
+        heads=("outcome",),
+        row=lambda _: ("removed",),
+    )
+    several.run(several.meant(addresses, target, name), work, shown, json_to)

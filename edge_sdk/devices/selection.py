@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from device_agent import home
+from device_agent.bundle import check_name
 from device_agent.errors import InvalidRequest
 from edge_sdk.devices import addresses, inventory
 from edge_sdk.devices.addresses import ADDRESSES
@@ -19,6 +22,7 @@ from edge_sdk.devices.transports.local import LocalTransport
 from edge_sdk.devices.transports.ssh import DEFAULT_AGENT_COMMAND, SshTransport
 from targets.schema import load_target
 
+LOCAL = "local"
 NULL_TARGET = "null"  # computes nothing, so it fits every device
 
 
@@ -75,21 +79,80 @@ def choose(target: str) -> str:
         if target == own:
             return address
     entries = inventory.load()
-    fitting = [entry.name for entry in entries.values() if entry.target == normal_target(target)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
+    return _only(_registered_for(target, entries), target, entries)
+
+
+def choose_deployed(model: str | None, target: str | None = None) -> str:
+    """The device that holds a deployment, where none was named: the only one that can be meant.
+
+    Those are the registered ones, and this machine where the model is deployed here or nothing is registered.
+    No device is asked.
+
+    Args:
+        model: the deployment's name; None for whatever is deployed.
+        target: only devices of this target; all if None or `null`.
+
+    Raises:
+        InvalidRequest: none or several can be meant; lists them, and says what to type.
+        UnknownTarget: no board of that name.
+    """
+    if target is not None:
+        load_target(target)
+    if target == LOCAL:
+        return LOCAL
+    wanted = None if target == NULL_TARGET else target
+    entries = inventory.load()
+    found = _registered_for(wanted, entries)
+    if wanted is None and (not entries or held_here(model)):
+        found.insert(0, LOCAL)
+    return _only(found, wanted, entries)
+
+
+def held_here(model: str | None) -> bool:
+    """Whether this user's own agent on this machine has a model of that name active, or any if None."""
+    models = home.default_state_dir() / "models"
+    if model is not None:
+        return os.path.lexists(models / check_name(model) / "current")
+    try:
+        return any(os.path.lexists(folder / "current") for folder in models.iterdir())
+    except OSError:  # no agent ever ran here
+        return False
+
+
+def choose_registered(target: str | None = None) -> str:
+    """The only registered device, where none was named; never this machine.
+
+    Raises:
+        InvalidRequest: none or several are registered; lists them, and says what to type.
+    """
+    entries = inventory.load()
+    return _only(_registered_for(target, entries), target, entries, option="")
+
+
+def _registered_for(target: str | None, entries: Mapping[str, Entry]) -> list[str]:
+    return [e.name for e in entries.values() if target is None or e.target == normal_target(target)]
+
+
+def _only(
+    found: Sequence[str], target: str | None, entries: Mapping[str, Entry], option: str = "--device "
+) -> str:
+    """The one device of those that were found; `option` is what is typed before a device's name."""
+    if len(found) == 1:
+        return found[0]
+    for_target = "" if target is None else f" for target {target}"
+    if found:
+        here = " (local is this machine)" if LOCAL in found else ""
         raise InvalidRequest(
-            f"several devices are registered for target {target}",
-            got=", ".join(fitting),
-            next_step=f"Name one or more: `--device {fitting[0]}`.",
+            f"several devices can be meant{for_target}",
+            got=", ".join(found) + here,
+            next_step=f"Name the one: {' or '.join(f'`{option}{name}`' for name in found)}.",
         )
     others = ", ".join(f"{e.name} ({e.target})" for e in entries.values()) or "none"
     raise InvalidRequest(
-        f"no device is registered for target {target}",
+        f"no device is registered{for_target}",
         got=f"registered: {others}",
-        next_step="`edge devices add NAME user@host --target "
-        f"{target}` registers one; `--device user@host` uses one without that.",
+        next_step=f"`edge devices add NAME user@host --target {target or 'BOARD'}` registers one; "
+        f"`{option}user@host` uses one without that, `{option}local` this machine.",
     )
 
 

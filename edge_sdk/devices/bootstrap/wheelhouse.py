@@ -5,6 +5,7 @@ A device needs no internet and no pip for them: its agent unpacks them (`device_
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata, util
 from pathlib import Path
 
@@ -119,12 +122,15 @@ def fetch(platform: Platform, wanted: tuple[str, ...], *, cache: Path | None = N
     folder = (
         cache or cache_folder()
     ) / f"{platform.machine}-cp{platform.python[0]}{platform.python[1]}-{key}"
-    kept = _read(folder)
-    if kept is not None:
-        return kept
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
+        with (
+            _one_at_a_time(folder.parent),  # devices of a kind want the same wheels at the same moment
+            tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary,
+        ):
+            kept = _read(folder)
+            if kept is not None:
+                return kept
             fetched = Path(temporary) / "wheels"
             _download(platform, wanted, fetched)
             (fetched / LOCK).write_text(_lock(fetched))
@@ -136,6 +142,17 @@ def fetch(platform: Platform, wanted: tuple[str, ...], *, cache: Path | None = N
     if found is None:
         raise OutputError("the wheels changed while they were kept", where=str(folder))
     return found
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keep other threads and processes waiting."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _download(platform: Platform, wanted: tuple[str, ...], folder: Path) -> None:

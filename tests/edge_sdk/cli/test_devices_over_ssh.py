@@ -278,3 +278,68 @@ def test_server_that_forbids_keys(run: Run, tmp_path: Path) -> None:
         assert 0 == done.code
         done = run("devices", "show", "strict", "--json", "-")
         assert (21, "the device does not take keys") == (done.code, done.json["what"])
+
+
+def test_the_only_registered_device_is_meant(
+    run: Run, state: Path, agent: Path, add: Callable[..., Any], make_model: Run
+) -> None:
+    """Without --device every command goes to it, says so on stderr, and starts nothing on this machine."""
+    assert 0 == add("kitchen", agent).code
+    for width in (4, 5):
+        assert 0 == run("deploy", make_model(width=width), *NULL, "--device", "kitchen").code
+    back = run("rollback", "toy", "--json", "-")
+    assert (0, "kitchen", 1) == (back.code, back.json["device"], back.json["generation"])
+    assert "device: kitchen" in back.err
+    assert (
+        "kitchen" == run("bench", "toy", "--iterations", "10", "--seconds", "0", "--json", "-").json["device"]
+    )
+    assert 3 == len(run("devices", "history", "toy", "--json", "-").json)
+    assert ["toy"] == [row["name"] for row in run("devices", "show", "--json", "-").json["deployments"]]
+    assert "kitchen" == run("devices", "doctor", "--json", "-").json["device"]
+    assert 2 == run("rollback", "toy", "--target", "rpi5").code
+    assert 2 == run("rollback", "toy", "--target", "rpi5", "--device", "kitchen").code
+    assert "removed from kitchen" in run("remove", "toy", "--target", "null").out
+    assert not state.exists()
+
+
+def test_never_the_wrong_one_of_two(run: Run, state: Path, two: list[Path], make_model: Run) -> None:
+    """With several registered a command that names none changes nothing, and lists them."""
+    assert 0 == run("deploy", make_model(), *NULL, "--device", "one").code
+    for words in (
+        ("rollback", "toy"),
+        ("remove", "toy"),
+        ("bench", "toy"),
+        ("forward",),
+        ("devices", "show"),
+    ):
+        done = run(*words)
+        assert (2, True) == (done.code, "one, two" in done.err), words
+    assert ["toy"] == [
+        row["name"] for row in run("devices", "show", "one", "--json", "-").json["deployments"]
+    ]
+
+
+def test_every_command_on_several_devices(run: Run, two: list[Path], make_model: Run) -> None:
+    """Each takes several devices: a list in JSON, a table for people, the exit code of the worst."""
+    both = ("--device", "one", "--device", "two")
+    for width in (4, 5):
+        assert 0 == run("deploy", make_model(width=width), *NULL, *both).code
+    quick = ("--iterations", "10", "--seconds", "0")
+    for words in (("bench", "toy", *quick), ("rollback", "toy"), ("devices", "history", "toy")):
+        done = run(*words, *both, "--json", "-")
+        assert (0, True) == (done.code, done.json["ok"]), done.err
+        assert ["one", "two"] == [row["device"] for row in done.json["devices"]]
+    assert [1, 1] == [
+        row["deployments"][0]["generation"]
+        for row in (run("devices", "show", name, "--json", "-").json for name in ("one", "two"))
+    ]
+    text = run("bench", "toy", *quick, *both).out
+    assert (2, True) == (text.count("measured"), max(map(len, text.splitlines())) <= 80)
+    assert 0 == run("remove", "toy", "--device", "one").code
+    done = run("remove", "toy", *both, "--json", "-")
+    assert (26, ["unknown_model", None]) == (done.code, [row.get("code") for row in done.json["devices"]])
+    assert "failed: unknown_model" in run("remove", "toy", *both).out
+    done = run("devices", "doctor", "one", "two", "--json", "-")
+    assert (0, ["one", "two"]) == (done.code, [row["device"] for row in done.json["devices"]])
+    done = run("devices", "uninstall", "one", "two", "--dry-run", "--json", "-")
+    assert (0, ["one", "two"]) == (done.code, [row["device"] for row in done.json["devices"]]), done.err
