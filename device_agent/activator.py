@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from typing import Protocol
 
 from attrs import define
 
-from device_agent import activation, log
+from device_agent import activation, log, statement
 from device_agent.activation import Action, Facts, ModelRecord, State, next_state
 from device_agent.admission import examine
 from device_agent.bundle import Manifest, check_digest, check_name
@@ -21,9 +22,17 @@ from device_agent.errors import (
     NothingToRollBack,
     UnknownModel,
 )
-from device_agent.protocol import Deployed, DeploymentStatus, Event, HistoryEntry, Parity
+from device_agent.protocol import (
+    Deployed,
+    DeploymentStatus,
+    Event,
+    HistoryEntry,
+    Parity,
+    SignatureStatus,
+)
 from device_agent.records import RecordFile
 from device_agent.store import Generation, Store
+from device_agent.trust import UNSIGNED, Highest, Offer, Signed, Trust
 
 Emit = Callable[[Event], None]
 
@@ -55,6 +64,7 @@ class _Run:
     name: str
     begin: Callable[[ModelRecord], ModelRecord]
     manifest: Manifest | None
+    signed: Signed | None = None
     generation: Generation | None = None
     parity: Parity | None = None
 
@@ -64,8 +74,9 @@ class Activator:
     done in other threads.
     """
 
-    def __init__(self, models: Store, records: RecordFile, live: Live) -> None:
+    def __init__(self, models: Store, records: RecordFile, live: Live, trust: Trust | None = None) -> None:
         self._store = models
+        self._trust = trust or Trust(models.root)
         self._records = records
         self._live = live
         self._busy: set[str] = set()  # models with an operation under way
@@ -76,6 +87,7 @@ class Activator:
         """Bring every model to rest, whatever state the agent was ended in; then what is active is live."""
         if not self._records.found:
             self._rebuild()
+        self._recall_signed()
         for name in sorted({*self._records.models, *self._store.names()}):
             action, generation = self._decide(name, "the agent ended in the middle of it")
             self._switch(name, generation)
@@ -120,32 +132,49 @@ class Activator:
             raise UnknownModel("nothing of that name was ever deployed", got=name)
         return record.history
 
+    def signature(self, name: str) -> SignatureStatus:
+        """What was signed under a name, deployed or not."""
+        highest = self._records.get(check_name(name)).signed
+        active = self._generations.get(name)
+        if active is None:
+            return SignatureStatus(highest)
+        return SignatureStatus(highest, *self._store.statement(name, active.number))
+
     # operations
 
-    async def deploy(self, name: str, manifest_digest: str, emit: Emit) -> Deployed:
+    async def deploy(self, name: str, manifest_digest: str, emit: Emit, offer: Offer = UNSIGNED) -> Deployed:
         """Activate an uploaded bundle; when it raises, what was active before still is.
 
         Args:
             name: the deployment's, which the bundle must carry as well.
             manifest_digest: of a manifest blob that is here.
             emit: called at every state entered; nothing has been written if it was never called.
+            offer: what was signed.
 
         Raises:
+            EdgeError: it is not signed as the device asks for; see `trust`.
             DeploymentConflict: another operation on that name is under way.
             InvalidBundle: the bundle makes no sense, or is not all here, or is damaged.
             RuntimeMissing: the device cannot run it.
             ActivationFailed: preflight or probe failed.
             DiskFull: no room.
         """
+        digest = check_digest(manifest_digest)
         with self._claim(name):
-            manifest = await asyncio.to_thread(examine, self._store, name, check_digest(manifest_digest))
+            signed = await asyncio.to_thread(self._authorize, name, digest, offer)
+            manifest = await asyncio.to_thread(examine, self._store, name, digest)
+            if signed is not None:
+                signed.check_blobs(manifest)
             active = self._generations.get(name)
-            if active is not None and active.manifest_digest == manifest_digest:
+            if active is not None and active.manifest_digest == digest:
                 emit(_entered(State.PROBING))
                 parity = await self._live.probe(name)
+                if signed is not None:
+                    await asyncio.to_thread(self._adopt, name, active.number, signed)
                 self._store.release(active)
                 return Deployed(self.status(name), parity, unchanged=True)
-            run = _Run(name, lambda record: activation.begin_deploy(record, manifest_digest), manifest)
+            generation = 0 if signed is None else signed.generation
+            run = _Run(name, lambda r: activation.begin_deploy(r, digest, generation), manifest, signed)
             return await self._drive(run, emit)
 
     async def rollback(self, name: str, emit: Emit) -> Deployed:
@@ -196,6 +225,8 @@ class Activator:
         await self._live.retire(run.name)
         if failure is None and run.generation is not None:
             self._store.release(run.generation)
+        if run.signed is not None:
+            await asyncio.to_thread(self._keep_signed)
         await asyncio.to_thread(self._tidy, run.name)
         if failure is not None:
             raise failure
@@ -215,6 +246,12 @@ class Activator:
         elif state is State.PREFLIGHT and generation is not None:
             run.parity = await self._live.preflight(generation)
         elif state is State.ACTIVATING and generation is not None:
+            if (
+                run.signed is not None
+            ):  # the model has run since it was read back: is it still what was signed?
+                await asyncio.to_thread(
+                    self._store.verify, name, generation.number, generation.manifest_digest
+                )
             await asyncio.to_thread(self._store.activate, name, generation.number)
             self._switch(name, generation)
         elif state is State.PROBING:
@@ -231,6 +268,8 @@ class Activator:
             raise DeviceError("an operation began without an intent", where=run.name)
         if run.manifest is not None:
             self._store.stage(run.name, intent.target, intent.manifest_digest, run.manifest)
+        if run.signed is not None:
+            self._store.keep_statement(run.name, intent.target, run.signed.text, run.signed.signature)
         return self._store.verify(run.name, intent.target, intent.manifest_digest)
 
     async def _rest(self, name: str, reason: str) -> bool:
@@ -279,6 +318,47 @@ class Activator:
             digest = self._store.generation(name, current).manifest_digest
             record = ModelRecord(max(numbers), current, None, digest, State.COMMITTED)
             self._records.put(name, record)
+
+    def _authorize(self, name: str, digest: str, offer: Offer) -> Signed | None:
+        active = self._generations.get(name)
+        text = "" if active is None else self._store.statement(name, active.number)[0]
+        highest = self._records.get(name).signed
+        return self._trust.authorize(name, digest, offer, highest=highest, active=text)
+
+    def _adopt(self, name: str, number: int, signed: Signed) -> None:
+        """What is active was signed anew: that statement is not to be used again for anything else."""
+        if signed.text == self._store.statement(name, number)[0]:
+            return
+        self._records.update(name, lambda r: activation.raise_signed(r, signed.generation))
+        self._store.keep_statement(name, number, signed.text, signed.signature)
+        self._keep_signed()
+
+    def _keep_signed(self) -> None:
+        """Copy the highest of the signers' generations out of the records, which may be lost."""
+        highest = {name: record.signed for name, record in self._records.models.items() if record.signed}
+        self._trust.keep(Highest(highest, self._records.signed_floor))
+
+    def _recall_signed(self) -> None:
+        """Where records were lost, or written by an agent that knew of no signatures: the highest stay."""
+        kept = self._trust.recall()
+        found = dict(kept.models)
+        if not self._records.found:
+            for name in self._store.names():
+                for number in self._store.numbers(name):
+                    found[name] = max(found.get(name, 0), self._signed_generation(name, number))
+        try:
+            self._records.raise_signed_floor(kept.floor)
+            for name, generation in found.items():
+                if generation > self._records.get(name).signed:
+                    self._records.update(name, partial(activation.raise_signed, generation=generation))
+        except EdgeError as e:  # as in `start`
+            log.event("cannot record the highest generations", reason=str(e))
+
+    def _signed_generation(self, name: str, number: int) -> int:
+        try:
+            return statement.parse(self._store.statement(name, number)[0]).generation
+        except EdgeError:  # it is not signed, or not whole: then it was never committed
+            return 0
 
     @contextmanager
     def _claim(self, name: str) -> Iterator[None]:

@@ -129,8 +129,10 @@ def answers(path: Path) -> bool:
 
 
 @contextmanager
-def listener(path: Path) -> Iterator[socket.socket]:
-    """A listening Unix socket that only this user may open; its file goes when the context ends.
+def listener(path: Path, group: int | None = None) -> Iterator[socket.socket]:
+    """A listening Unix socket that only this user, and a group's members, may open.
+
+    Its file goes when the context ends.
 
     The caller holds the lock, so a file that is already there is what a killed agent left behind.
 
@@ -146,6 +148,9 @@ def listener(path: Path) -> Iterator[socket.socket]:
                 sock.bind(os.fsencode(path))
             finally:
                 os.umask(previous)
+            if group is not None:
+                os.chown(path, -1, group)
+                path.chmod(0o660)
             sock.listen(BACKLOG)
         try:
             yield sock
