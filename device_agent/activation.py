@@ -72,6 +72,7 @@ class Intent:
     last_good: int | None  # generation
     manifest_digest: str
     attempt: int  # 1 for the first try to activate this bundle, 2 if that failed, ...
+    signed: int = 0  # the signer's generation; 0 where it is not signed
 
 
 @frozen
@@ -85,6 +86,7 @@ class ModelRecord:
     state: State = State.IDLE  # the last operation's outcome
     intent: Intent | None = None
     history: tuple[HistoryEntry, ...] = ()
+    signed: int = 0  # the highest of its signers' generations that was committed; never lowered
 
     @property
     def kept(self) -> frozenset[int]:
@@ -99,11 +101,12 @@ class Records:
 
     models: dict[str, ModelRecord] = field(factory=dict)
     floor: int = 0  # generations of new names begin above it: it covers the names that were forgotten
+    signed_floor: int = 0  # the same of the signers' generations
 
 
 def record_of(records: Records, name: str) -> ModelRecord:
     """The record of a name, or the one that a new name begins with."""
-    return records.models.get(name) or ModelRecord(records.floor)
+    return records.models.get(name) or ModelRecord(records.floor, signed=records.signed_floor)
 
 
 def with_record(records: Records, name: str, record: ModelRecord) -> Records:
@@ -113,18 +116,20 @@ def with_record(records: Records, name: str, record: ModelRecord) -> Records:
         DiskFull: MAX_MODELS models are deployed.
     """
     models = {**records.models, name: record}
-    floor = records.floor
+    floor, signed_floor = records.floor, records.signed_floor
     while len(models) > MAX_MODELS:
         gone = next((n for n, r in models.items() if r.generation is None and r.intent is None), None)
         if gone is None:
             raise DiskFull(
                 "the device holds as many models as it can", got=str(MAX_MODELS), next_step="Remove one."
             )
-        floor = max(floor, models.pop(gone).last_generation)
-    return Records(models, floor)
+        forgotten = models.pop(gone)
+        floor = max(floor, forgotten.last_generation)
+        signed_floor = max(signed_floor, forgotten.signed)
+    return Records(models, floor, signed_floor)
 
 
-def begin_deploy(record: ModelRecord, manifest_digest: str) -> ModelRecord:
+def begin_deploy(record: ModelRecord, manifest_digest: str, signed: int = 0) -> ModelRecord:
     """The record once a deployment has begun: its generation's number is taken for good."""
     target = record.last_generation + 1
     attempt = 1
@@ -132,7 +137,7 @@ def begin_deploy(record: ModelRecord, manifest_digest: str) -> ModelRecord:
         if entry.manifest_digest != manifest_digest or entry.outcome == State.COMMITTED.value:
             break
         attempt += 1
-    intent = Intent("deploy", target, record.generation, manifest_digest, attempt)
+    intent = Intent("deploy", target, record.generation, manifest_digest, attempt, signed)
     return evolve(record, last_generation=target, intent=intent)
 
 
@@ -153,6 +158,7 @@ def commit(record: ModelRecord, finished_at: str) -> ModelRecord:
         generation=intent.target,
         previous=None if rolled_back else intent.last_good,
         manifest_digest=intent.manifest_digest,
+        signed=max(record.signed, intent.signed),
     )
     return _finish(done, State.COMMITTED, intent, reason, finished_at)
 
@@ -217,7 +223,12 @@ def settle(record: ModelRecord, action: Action, manifest_digest: str, finished_a
 
 def forget(record: ModelRecord) -> ModelRecord:
     """The record of a model that is removed: its numbers and its history stay."""
-    return ModelRecord(record.last_generation, history=record.history)
+    return ModelRecord(record.last_generation, history=record.history, signed=record.signed)
+
+
+def raise_signed(record: ModelRecord, generation: int) -> ModelRecord:
+    """The record once a signer's generation was accepted for what is active, or found to have been."""
+    return evolve(record, signed=max(record.signed, generation))
 
 
 def _finish(record: ModelRecord, outcome: State, ended: Intent, reason: str, finished_at: str) -> ModelRecord:

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from functools import partial
 from typing import Protocol
 
 from attrs import define
 
-from device_agent import activation, log
+from device_agent import activation, log, statement
 from device_agent.activation import Action, Facts, ModelRecord, State, next_state
 from device_agent.admission import examine
 from device_agent.ballast import Ballast
@@ -25,9 +26,17 @@ from device_agent.errors import (
     UnknownModel,
 )
 from device_agent.pace import Pace
-from device_agent.protocol import Deployed, DeploymentStatus, Event, HistoryEntry, Parity
+from device_agent.protocol import (
+    Deployed,
+    DeploymentStatus,
+    Event,
+    HistoryEntry,
+    Parity,
+    SignatureStatus,
+)
 from device_agent.records import RecordFile
 from device_agent.store import Generation, Store
+from device_agent.trust import UNSIGNED, Highest, Offer, Signed, Trust
 
 Emit = Callable[[Event], None]
 
@@ -63,6 +72,7 @@ class _Run:
     begin: Callable[[ModelRecord], ModelRecord]
     manifest: Manifest | None
     before: Generation | None
+    signed: Signed | None = None
     begun: ModelRecord | None = None
     generation: Generation | None = None
     parity: Parity | None = None
@@ -77,9 +87,15 @@ class Activator:
     """
 
     def __init__(
-        self, models: Store, records: RecordFile, live: Live, deadlines: Deadlines | None = None
+        self,
+        models: Store,
+        records: RecordFile,
+        live: Live,
+        deadlines: Deadlines | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self._store = models
+        self._trust = trust or Trust(models.root)
         self._records = records
         self._live = live
         self._pace = Pace(deadlines or Deadlines())
@@ -92,6 +108,7 @@ class Activator:
         """Bring every model to rest, whatever state the agent was ended in; then what is active is live."""
         if not self._records.found:
             self._rebuild()
+        self._recall_signed()
         for name in sorted({*self._records.models, *self._store.names()}):
             action, generation = self._decide(name, "the agent ended in the middle of it")
             self._switch(name, generation)
@@ -137,17 +154,27 @@ class Activator:
             raise UnknownModel("nothing of that name was ever deployed", got=name)
         return record.history
 
+    def signature(self, name: str) -> SignatureStatus:
+        """What was signed under a name, deployed or not."""
+        highest = self._records.get(check_name(name)).signed
+        active = self._generations.get(name)
+        if active is None:
+            return SignatureStatus(highest)
+        return SignatureStatus(highest, *self._store.statement(name, active.number))
+
     # operations
 
-    async def deploy(self, name: str, manifest_digest: str, emit: Emit) -> Deployed:
+    async def deploy(self, name: str, manifest_digest: str, emit: Emit, offer: Offer = UNSIGNED) -> Deployed:
         """Activate an uploaded bundle; when it raises, what was active before still is.
 
         Args:
             name: the deployment's, which the bundle must carry as well.
             manifest_digest: of a manifest blob that is here.
             emit: called at every state entered; nothing has been written if it was never called.
+            offer: what was signed.
 
         Raises:
+            EdgeError: it is not signed as the device asks for; see `trust`.
             DeploymentConflict: another operation on that name is under way.
             InvalidBundle: the bundle makes no sense, or is not all here, or is damaged.
             RuntimeMissing: the device cannot run it.
@@ -155,16 +182,23 @@ class Activator:
             DiskFull: no room.
             ActivationOverdue: a state did not end in its time.
         """
+        digest = check_digest(manifest_digest)
         with self._claim(name):
-            manifest = await asyncio.to_thread(examine, self._store, name, check_digest(manifest_digest))
+            signed = await asyncio.to_thread(self._authorize, name, digest, offer)
+            manifest = await asyncio.to_thread(examine, self._store, name, digest)
+            if signed is not None:
+                signed.check_blobs(manifest)
             active = self._generations.get(name)
-            if active is not None and active.manifest_digest == manifest_digest:
+            if active is not None and active.manifest_digest == digest:
                 emit(_entered(State.PROBING))
                 parity = await self._pace.in_time(State.PROBING, name, self._live.probe(name))
+                if signed is not None:
+                    await asyncio.to_thread(self._adopt, name, active.number, signed)
                 self._store.release(active)
                 return Deployed(self.status(name), parity, unchanged=True)
+            generation = 0 if signed is None else signed.generation
             run = _Run(
-                name, lambda record: activation.begin_deploy(record, manifest_digest), manifest, active
+                name, lambda r: activation.begin_deploy(r, digest, generation), manifest, active, signed
             )
             return await self._drive(run, emit)
 
@@ -223,7 +257,7 @@ class Activator:
         if failure is None and run.generation is not None:
             self._store.release(run.generation)
         if not self._pace.late(run.name):
-            await self._tidy_in_time(state, run.name)
+            await self._tidy_in_time(state, run)
         if failure is not None:
             raise failure
         status = self.status(run.name)
@@ -243,7 +277,7 @@ class Activator:
         elif state is State.PREFLIGHT and generation is not None:
             run.parity = await self._live.preflight(generation)
         elif state is State.ACTIVATING and generation is not None:
-            await self._pace.on_disk(name, lambda: self._point(name, generation.number))
+            await self._pace.on_disk(name, lambda: self._activate(run, generation))
             self._switch(name, generation)
         elif state is State.PROBING:
             run.parity = await self._live.probe(name)
@@ -255,10 +289,16 @@ class Activator:
             return await self._rest(name, reason, run)
         return True
 
-    async def _tidy_in_time(self, state: State, name: str) -> None:
-        work = self._pace.on_disk(name, lambda: self._tidy(name))
+    async def _tidy_in_time(self, state: State, run: _Run) -> None:
+        work = self._pace.on_disk(run.name, lambda: self._after(run))
         with suppress(ActivationOverdue):  # it goes on, and what was asked for has been done
-            await self._pace.in_time(state, name, work, goes_on=True)
+            await self._pace.in_time(state, run.name, work, goes_on=True)
+
+    def _after(self, run: _Run) -> None:
+        """What follows an operation, however it ended."""
+        if run.signed is not None:
+            self._keep_signed()
+        self._tidy(run.name)
 
     def _stage(self, run: _Run) -> Generation:
         """Record the intent, then make the generation and read it back."""
@@ -271,7 +311,15 @@ class Activator:
             raise DeviceError("an operation began without an intent", where=run.name)
         if run.manifest is not None:
             self._store.stage(run.name, intent.target, intent.manifest_digest, run.manifest)
+        if run.signed is not None:
+            self._store.keep_statement(run.name, intent.target, run.signed.text, run.signed.signature)
         return self._store.verify(run.name, intent.target, intent.manifest_digest)
+
+    def _activate(self, run: _Run, generation: Generation) -> None:
+        """Let the link name a generation; if it was signed, only while it is still what was signed."""
+        if run.signed is not None:  # the model has run in a worker since it was read back
+            self._store.verify(run.name, generation.number, generation.manifest_digest)
+        self._point(run.name, generation.number)
 
     async def _rest(self, name: str, reason: str, run: _Run | None = None) -> bool:
         """Go back to what was committed before the run; whether that answers now."""
@@ -336,6 +384,47 @@ class Activator:
             digest = self._store.generation(name, current).manifest_digest
             record = ModelRecord(max(numbers), current, None, digest, State.COMMITTED)
             self._records.put(name, record)
+
+    def _authorize(self, name: str, digest: str, offer: Offer) -> Signed | None:
+        active = self._generations.get(name)
+        text = "" if active is None else self._store.statement(name, active.number)[0]
+        highest = self._records.get(name).signed
+        return self._trust.authorize(name, digest, offer, highest=highest, active=text)
+
+    def _adopt(self, name: str, number: int, signed: Signed) -> None:
+        """What is active was signed anew: that statement is not to be used again for anything else."""
+        if signed.text == self._store.statement(name, number)[0]:
+            return
+        self._records.update(name, lambda r: activation.raise_signed(r, signed.generation))
+        self._store.keep_statement(name, number, signed.text, signed.signature)
+        self._keep_signed()
+
+    def _keep_signed(self) -> None:
+        """Copy the highest of the signers' generations out of the records, which may be lost."""
+        highest = {name: record.signed for name, record in self._records.models.items() if record.signed}
+        self._trust.keep(Highest(highest, self._records.signed_floor))
+
+    def _recall_signed(self) -> None:
+        """Where records were lost, or written by an agent that knew of no signatures: the highest stay."""
+        kept = self._trust.recall()
+        found = dict(kept.models)
+        if not self._records.found:
+            for name in self._store.names():
+                for number in self._store.numbers(name):
+                    found[name] = max(found.get(name, 0), self._signed_generation(name, number))
+        try:
+            self._records.raise_signed_floor(kept.floor)
+            for name, generation in found.items():
+                if generation > self._records.get(name).signed:
+                    self._records.update(name, partial(activation.raise_signed, generation=generation))
+        except EdgeError as e:  # as in `start`
+            log.event("cannot record the highest generations", reason=str(e))
+
+    def _signed_generation(self, name: str, number: int) -> int:
+        try:
+            return statement.parse(self._store.statement(name, number)[0]).generation
+        except EdgeError:  # it is not signed, or not whole: then it was never committed
+            return 0
 
     @contextmanager
     def _claim(self, name: str) -> Iterator[None]:

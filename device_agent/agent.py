@@ -12,6 +12,7 @@ from device_agent.lifetime import Lifetime
 from device_agent.records import RecordFile
 from device_agent.serving import Serving
 from device_agent.store import Store
+from device_agent.trust import Trust
 from device_agent.uploads import Uploads
 
 
@@ -25,9 +26,10 @@ class Agent:
     serving: Serving
     activator: Activator
     lifetime: Lifetime
+    trust: Trust
 
 
-def open_agent(state_dir: Path, lifetime: Lifetime) -> Agent:
+def open_agent(state_dir: Path, lifetime: Lifetime, *, accept_unsigned: bool = False) -> Agent:
     """Open a state folder (the caller holds its lock) and bring every model in it to rest.
 
     Raises:
@@ -36,6 +38,7 @@ def open_agent(state_dir: Path, lifetime: Lifetime) -> Agent:
     """
     store = Store(state_dir)
     serving = Serving()
-    activator = Activator(store, RecordFile(state_dir), serving, deadlines.from_environment())
+    trust = Trust(state_dir, accept_unsigned=accept_unsigned)
+    activator = Activator(store, RecordFile(state_dir), serving, deadlines.from_environment(), trust)
     activator.start()
-    return Agent(state_dir, store, Uploads(store), serving, activator, lifetime)
+    return Agent(state_dir, store, Uploads(store), serving, activator, lifetime, trust)

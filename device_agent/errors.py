@@ -29,7 +29,17 @@ Each class has a `code` (its name on the wire and in `--json` output) and an `ex
         ├── RuntimeMissing        runtime_missing       28
         ├── UploadError           upload                29
         ├── NothingToRollBack     nothing_to_roll_back  30
-        └── DeviceUnsuitable      unsuitable_device     36
+        ├── DeviceUnsuitable      unsuitable_device     36
+        ├── Unsigned              unsigned              50
+        ├── UntrustedSigner       untrusted_signer      51
+        ├── RevokedKey            revoked_key           52
+        ├── BadSignature          bad_signature         53
+        ├── WrongModel            wrong_model           54
+        ├── WrongDevice           wrong_device          55
+        ├── ReplayedGeneration    replayed_generation   56
+        ├── AgentTooOld           agent_too_old         57
+        ├── RuntimeTooOld         runtime_too_old       58
+        └── PeerRefused           peer_refused          59
 """
 
 from __future__ import annotations
@@ -248,6 +258,66 @@ class DeviceUnsuitable(DeviceError):
     """The device lacks what the agent or a runtime needs; every reason is named, nothing was changed."""
 
     code, exit_code, http_status = "unsuitable_device", 36, 422
+
+
+class Unsigned(DeviceError):
+    """The device takes signed bundles only, and this one is not."""
+
+    code, exit_code, http_status = "unsigned", 50, 403
+
+
+class UntrustedSigner(DeviceError):
+    """A key that is not among the device's signers, or that cannot be one."""
+
+    code, exit_code, http_status = "untrusted_signer", 51, 403
+
+
+class RevokedKey(DeviceError):
+    """A key that the device was told to trust no more."""
+
+    code, exit_code, http_status = "revoked_key", 52, 403
+
+
+class BadSignature(DeviceError):
+    """The signature does not fit what it comes with, or is none."""
+
+    code, exit_code, http_status = "bad_signature", 53, 403
+
+
+class WrongModel(DeviceError):
+    """Signed for a deployment of another name."""
+
+    code, exit_code, http_status = "wrong_model", 54, 403
+
+
+class WrongDevice(DeviceError):
+    """Signed for other devices or boards."""
+
+    code, exit_code, http_status = "wrong_device", 55, 403
+
+
+class ReplayedGeneration(DeviceError):
+    """Signed with a generation that is not above the highest that the device has accepted."""
+
+    code, exit_code, http_status = "replayed_generation", 56, 409
+
+
+class AgentTooOld(DeviceError):
+    """The signer asks for a later version of the agent."""
+
+    code, exit_code, http_status = "agent_too_old", 57, 422
+
+
+class RuntimeTooOld(DeviceError):
+    """The signer asks for a later version of a runtime."""
+
+    code, exit_code, http_status = "runtime_too_old", 58, 422
+
+
+class PeerRefused(DeviceError):
+    """Who asks may not: another user on the device's socket, or a route that is not open to the network."""
+
+    code, exit_code, http_status = "peer_refused", 59, 403
 
 
 def tree(root: type[EdgeError] = EdgeError) -> list[type[EdgeError]]:

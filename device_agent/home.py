@@ -130,21 +130,24 @@ def answers(path: Path) -> bool:
 
 
 @contextmanager
-def listener(path: Path, ballast: Ballast) -> Iterator[socket.socket]:
-    """A listening Unix socket that only this user may open; its file goes when the context ends.
+def listener(path: Path, ballast: Ballast, group: int | None = None) -> Iterator[socket.socket]:
+    """A listening Unix socket that only this user, and a group's members, may open.
+
+    Its file goes when the context ends.
 
     The caller holds the lock, so a file that is already there is what a killed agent left behind.
 
     Args:
         path: of the socket.
         ballast: given up if the disk has no room for the socket.
+        group: whose members may connect too.
 
     Raises:
         DeviceError: the socket cannot be made.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        ballast.relieve(lambda: _listen(sock, path))
+        ballast.relieve(lambda: _listen(sock, path, group))
         try:
             yield sock
         finally:
@@ -153,7 +156,7 @@ def listener(path: Path, ballast: Ballast) -> Iterator[socket.socket]:
         sock.close()
 
 
-def _listen(sock: socket.socket, path: Path) -> None:
+def _listen(sock: socket.socket, path: Path, group: int | None) -> None:
     with durable.mapped("cannot listen on the agent's socket", path):
         path.unlink(missing_ok=True)
         previous = os.umask(0o177)  # the file must never exist with a wider mode, not even for a moment
@@ -161,4 +164,7 @@ def _listen(sock: socket.socket, path: Path) -> None:
             sock.bind(os.fsencode(path))
         finally:
             os.umask(previous)
+        if group is not None:
+            os.chown(path, -1, group)
+            path.chmod(0o660)
         sock.listen(BACKLOG)

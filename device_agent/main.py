@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import device_agent
-from device_agent.errors import EdgeError
+from device_agent.errors import EdgeError, InvalidRequest
+
+MAX_KEY_CHARACTERS = 16 << 10
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,7 +38,26 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", parents=[common], help="answer on the Unix socket")
     serve.add_argument("--on-demand", action="store_true", help="end once nobody holds a lease any more")
+    serve.add_argument("--group", help="let the members of this group use the socket too")
+    serve.add_argument("--accept-unsigned", action="store_true", help="although there are signers: dangerous")
+    serve.add_argument("--tls", metavar="IP:PORT", help="listen there too, for clients with a certificate")
+    serve.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM: the agent's certificate")
+    serve.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM: its private key")
+    serve.add_argument("--tls-client-ca", type=Path, metavar="FILE", help="PEM: the CA of the clients")
     serve.set_defaults(run=_serve)
+    signers = commands.add_parser("signers", parents=[common], help="who may sign for this device")
+    signers.add_argument("step", choices=["list", "add", "revoke"])
+    signers.add_argument(
+        "key",
+        nargs="?",
+        default="-",
+        help="add: a .pub file's line; - reads stdin. revoke: a name, a fingerprint or such a line",
+    )
+    signers.add_argument("--name", help="add: what to call the signer; the key's comment by default")
+    signers.set_defaults(run=_signers)
+    identity = commands.add_parser("identity", parents=[common], help="print which device this is")
+    identity.add_argument("--target", help="first tell it which board it is")
+    identity.set_defaults(run=_identity)
     describe = commands.add_parser("describe", parents=[common], help="print what this machine is")
     describe.add_argument("--json", action="store_true", help="as the protocol's AgentInfo")
     describe.set_defaults(run=_describe)
@@ -62,16 +83,49 @@ def _state_dir(options: argparse.Namespace) -> Path:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from device_agent import log, server
+    from device_agent import log, network, peers, server
 
     log.to_stderr()
-    server.serve(_state_dir(options), listening=options.socket, on_demand=options.on_demand)
+    files = (options.tls_cert, options.tls_key, options.tls_client_ca)
+    if options.tls is None and any(file is not None for file in files):
+        raise InvalidRequest("TLS files without an address to listen on", expected="--tls IP:PORT")
+    chosen = server.Options(
+        listening=options.socket,
+        on_demand=options.on_demand,
+        group=None if options.group is None else peers.group_id(options.group),
+        tls=None if options.tls is None else network.settings(options.tls, *files),
+        accept_unsigned=options.accept_unsigned,
+    )
+    server.serve(_state_dir(options), chosen)
+
+
+def _signers(options: argparse.Namespace) -> None:
+    from device_agent import codec, signers
+
+    state, key = _state_dir(options), options.key
+    if options.step != "list" and key == "-":
+        key = sys.stdin.read(MAX_KEY_CHARACTERS)
+    if options.step == "add":
+        signers.add(state, key, options.name)
+    elif options.step == "revoke":
+        signers.revoke(state, key)
+    print(codec.dumps(signers.load(state).rows()))  # noqa: T201 - the command's output
+
+
+def _identity(options: argparse.Namespace) -> None:
+    from device_agent import codec, identity
+
+    state = _state_dir(options)
+    if options.target is not None:
+        identity.set_target(state, options.target)
+    print(codec.dumps(identity.find(state)))  # noqa: T201 - the command's output
 
 
 def _describe(options: argparse.Namespace) -> None:
-    from device_agent import codec, system
+    from device_agent import codec, system, trust
 
-    info = system.describe(_state_dir(options), on_demand=False)
+    state = _state_dir(options)
+    info = system.describe(state, on_demand=False, trust=trust.describe(state))
     if options.json:
         print(codec.dumps(info))  # noqa: T201 - the command's output
         return

@@ -11,6 +11,7 @@
     GET    /edge/v1/models                   [DeploymentStatus]
     GET    /edge/v1/models/{name}            DeploymentStatus
     GET    /edge/v1/models/{name}/history    [HistoryEntry], oldest first
+    GET    /edge/v1/models/{name}/signature  SignatureStatus, also of a name that nothing was deployed under
     DELETE /edge/v1/models/{name}            204
     POST   /edge/v1/models/{name}/deploy     DeployRequest -> events, the result a Deployed
     POST   /edge/v1/models/{name}/rollback   events, the result a Deployed
@@ -55,6 +56,18 @@ class MachineState:
 
 
 @frozen
+class TrustInfo:
+    """Which device this is, and what it asks of a bundle."""
+
+    device_id: str  # empty where no agent has run yet
+    target: str | None  # the board that it was told it is
+    policy: str  # require; off: no signer was ever installed; accepts unsigned: told so when started
+    signers: tuple[str, ...]  # fingerprints of the keys whose signature counts
+    verifier: bool  # whether ssh-keygen is there, which checks them
+    problem: str = ""  # why no signature counts just now
+
+
+@frozen
 class AgentInfo:
     """The agent's description of itself and of its machine."""
 
@@ -76,6 +89,7 @@ class AgentInfo:
     state_dir: str
     state: MachineState
     release: str | None = None  # what `edge devices install` installed; None where it did not
+    trust: TrustInfo | None = None  # None: an agent from before there were signatures
 
 
 @frozen
@@ -101,6 +115,15 @@ class HistoryEntry:
     outcome: str  # COMMITTED, ROLLED_BACK or FAILED
     reason: str
     finished_at: str  # ISO 8601, UTC, by the device's clock
+
+
+@frozen
+class SignatureStatus:
+    """What was signed under a model's name."""
+
+    highest_generation: int  # of the signers' count, that was committed; the next one must be greater
+    statement: str = ""  # of what is active; empty where that is not signed
+    signature: str = ""
 
 
 @frozen
@@ -132,9 +155,14 @@ class Parity:
 
 @frozen
 class DeployRequest:
-    """Activate the bundle whose manifest blob has this digest (all its blobs are already uploaded)."""
+    """Activate the bundle whose manifest blob has this digest (all its blobs are already uploaded).
+
+    `statement` is the text that its signer signed, see `statement`; `signature` is armored SSHSIG.
+    """
 
     manifest_digest: str
+    statement: str = ""
+    signature: str = ""
 
 
 @frozen

@@ -36,6 +36,17 @@ class RecordFile:
         """The record of a name, or the one that a new name begins with."""
         return record_of(self._records, name)
 
+    @property
+    def signed_floor(self) -> int:
+        """The least that a signer's generation must exceed, for names that were forgotten."""
+        return self._records.signed_floor
+
+    def raise_signed_floor(self, floor: int) -> None:
+        """Make that the least, if it is greater; durable when it returns."""
+        with self._lock:
+            if floor > self._records.signed_floor:
+                self._save(evolve(self._records, signed_floor=floor))
+
     def put(self, name: str, record: ModelRecord) -> ModelRecord:
         """Replace a record; as `update`."""
         return self.update(name, lambda _: record)
@@ -49,11 +60,13 @@ class RecordFile:
         """
         with self._lock:
             record = change(record_of(self._records, name))
-            records = with_record(self._records, name, record)
-            records, payload = _fitting(records)
-            self._slots.write(payload)
-            self._records = records
+            self._save(with_record(self._records, name, record))
             return record
+
+    def _save(self, records: Records) -> None:
+        records, payload = _fitting(records)
+        self._slots.write(payload)
+        self._records = records
 
 
 def _fitting(records: Records) -> tuple[Records, bytes]:

@@ -1,7 +1,8 @@
 """Blobs by digest, generations made of hard links to them, and the link that says which one answers.
 
     blobs/sha256/<hex>                    0444
-    models/<name>/gens/<N>/               manifest.json, config.json and the layers by title
+    models/<name>/gens/<N>/               manifest.json, config.json and the layers by title;
+                                          statement.json and manifest.sig where it is signed
     models/<name>/current -> gens/<N>
 
 Nothing here decides; `activation` does.
@@ -33,7 +34,9 @@ from device_agent.errors import EdgeError, InvalidBundle
 
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.json"
-RESERVED_TITLES = frozenset({MANIFEST_FILE, CONFIG_FILE, "manifest.sig"})
+STATEMENT_FILE = "statement.json"
+SIGNATURE_FILE = "manifest.sig"  # of the statement, which holds the manifest's digest
+RESERVED_TITLES = frozenset({MANIFEST_FILE, CONFIG_FILE, STATEMENT_FILE, SIGNATURE_FILE})
 WANTED_S = 3600.0  # how long a blob that nothing refers to is kept for the deployment it was sent for
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -180,6 +183,24 @@ class Store:
                 )
             durable.link_file(self.blob_path(digest), folder / title)
         durable.sync_folder(folder)
+
+    def keep_statement(self, name: str, number: int, statement: str, signature: str) -> None:
+        """Keep what was signed with a generation that is staged."""
+        folder = self._folder(name, number)
+        durable.write_file(folder / SIGNATURE_FILE, signature.encode())
+        durable.write_file(folder / STATEMENT_FILE, statement.encode())
+
+    def statement(self, name: str, number: int) -> tuple[str, str]:
+        """The statement of a generation and its signature; empty where it is not signed."""
+        folder = self._folder(name, number)
+        try:
+            return (folder / STATEMENT_FILE).read_text("ascii"), (folder / SIGNATURE_FILE).read_text("ascii")
+        except FileNotFoundError:
+            return "", ""
+        except (OSError, ValueError) as e:
+            raise InvalidBundle(
+                "a generation's statement cannot be read", where=str(folder), got=str(e)
+            ) from e
 
     def verify(self, name: str, number: int, manifest_digest: str) -> Generation:
         """Re-read and hash every file of a generation, its manifest first.

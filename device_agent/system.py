@@ -12,7 +12,7 @@ from pathlib import Path
 
 import device_agent
 from device_agent import runtimes
-from device_agent.protocol import PROTOCOL_VERSION, AgentInfo, MachineState
+from device_agent.protocol import PROTOCOL_VERSION, AgentInfo, MachineState, TrustInfo
 
 WORD_BITS = sys.maxsize.bit_length() + 1
 ISOLATION = "subprocess with rlimits and no new privileges"
@@ -20,8 +20,8 @@ _32_BIT_USERLAND = {"aarch64": "armv7l", "x86_64": "i686"}  # what such a userla
 _CPU_MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model", "uarch")
 
 
-def describe(state_dir: Path, *, on_demand: bool) -> AgentInfo:
-    """The agent's description of itself and of its machine."""
+def describe(state_dir: Path, *, on_demand: bool, trust: TrustInfo | None = None) -> AgentInfo:
+    """The agent's description of itself, of what it trusts, and of its machine."""
     return AgentInfo(
         protocol=PROTOCOL_VERSION,
         agent_version=device_agent.__version__,
@@ -40,6 +40,7 @@ def describe(state_dir: Path, *, on_demand: bool) -> AgentInfo:
         on_demand=on_demand,
         state_dir=str(state_dir),
         state=machine_state(),
+        trust=trust,
         release=os.environ.get("EDGE_AGENT_RELEASE"),  # the launcher says which it started
     )
 

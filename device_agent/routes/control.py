@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from device_agent import codec, system
-from device_agent.protocol import EVENTS_MEDIA_TYPE, Event
+from device_agent.protocol import EVENTS_MEDIA_TYPE, AgentInfo, Event
 from device_agent.routes import agent_of
 from device_agent.web import answer
 
@@ -19,9 +19,12 @@ from device_agent.web import answer
 async def describe(request: Request) -> Response:
     """AgentInfo."""
     agent = agent_of(request)
-    return answer(
-        await asyncio.to_thread(system.describe, agent.state_dir, on_demand=agent.lifetime.on_demand)
-    )
+
+    def describe_all() -> AgentInfo:
+        on_demand = agent.lifetime.on_demand
+        return system.describe(agent.state_dir, on_demand=on_demand, trust=agent.trust.describe())
+
+    return answer(await asyncio.to_thread(describe_all))
 
 
 async def lease(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from device_agent.bench import check
 from device_agent.bundle import check_digest, check_name
 from device_agent.protocol import BenchmarkRequest, DeployRequest, Event
 from device_agent.routes import agent_of
+from device_agent.trust import Offer
 
 Emit = Callable[[Event], None]
 
@@ -32,6 +34,12 @@ async def history(request: Request) -> Response:
     return web.answer(agent_of(request).activator.history(request.path_params["name"]))
 
 
+async def signature(request: Request) -> Response:
+    """SignatureStatus."""
+    agent = agent_of(request)
+    return web.answer(await asyncio.to_thread(agent.activator.signature, request.path_params["name"]))
+
+
 async def remove(request: Request) -> Response:
     """Remove a model."""
     agent = agent_of(request)
@@ -43,9 +51,13 @@ async def remove(request: Request) -> Response:
 async def deploy(request: Request) -> Response:
     """Events, the result a Deployed. It goes on if the client goes away."""
     agent, name = agent_of(request), check_name(request.path_params["name"])
-    digest = check_digest((await web.typed(request, DeployRequest)).manifest_digest)
+    asked = await web.typed(request, DeployRequest)
+    digest = check_digest(asked.manifest_digest)
+    offer = Offer(asked.statement, asked.signature, must=request.app.state.network)
     return await web.events(
-        agent.lifetime, lambda emit: agent.activator.deploy(name, digest, emit), cancel_on_disconnect=False
+        agent.lifetime,
+        lambda emit: agent.activator.deploy(name, digest, emit, offer),
+        cancel_on_disconnect=False,
     )
 
 
@@ -77,6 +89,7 @@ ROUTES = [
     Route("/edge/v1/models/{name}", show_model, methods=["GET"]),
     Route("/edge/v1/models/{name}", remove, methods=["DELETE"]),
     Route("/edge/v1/models/{name}/history", history, methods=["GET"]),
+    Route("/edge/v1/models/{name}/signature", signature, methods=["GET"]),
     Route("/edge/v1/models/{name}/deploy", deploy, methods=["POST"]),
     Route("/edge/v1/models/{name}/rollback", rollback, methods=["POST"]),
     Route("/edge/v1/models/{name}/benchmark", benchmark, methods=["POST"]),

@@ -7,6 +7,7 @@ from device_agent.protocol import RuntimeInfo
 from device_agent.runtimes.base import Runtime
 from device_agent.runtimes.litert import LiteRT
 from device_agent.runtimes.null import Null
+from device_agent.versions import numbers
 
 _RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (LiteRT(), Null())}
 
@@ -37,21 +38,8 @@ def check(name: str, least_version: str) -> str:
     version = get(name).version()
     if version is None:
         raise RuntimeMissing("the runtime is not installed on the device", where=name)
-    if _numbers(version) < _numbers(least_version):
+    if numbers(version) < numbers(least_version):
         raise RuntimeMissing(
             "the runtime on the device is too old", where=name, got=version, expected=f">= {least_version}"
         )
     return version
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """`2.3.0rc1` as (2, 3, 0): enough to order the releases of a runtime."""
-    numbers = []
-    for part in version.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-    while numbers and numbers[-1] == 0:  # 2.3 and 2.3.0 are the same release
-        numbers.pop()
-    return tuple(numbers)
