@@ -26,6 +26,7 @@ class Lifetime:
         self._end = end
         self._holders = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._optional: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._wait(START_GRACE_S)
 
@@ -35,10 +36,12 @@ class Lifetime:
         self._disarm()
 
     def end(self, why: str) -> None:
-        """End the agent; streams that only wait are to stop."""
+        """End the agent; streams that only wait are to stop, and operations that need not be finished do."""
         if not self.ending.is_set():
             log.event("ending", reason=why)
         self.ending.set()
+        for task in self._optional:
+            task.cancel()
         self._end()
 
     @contextmanager
@@ -53,11 +56,21 @@ class Lifetime:
             if not self._holders:
                 self._wait(LINGER_S)
 
-    def run(self, operation: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        """Run an operation on its own; `drain` ends it if it has not ended by then."""
+    def run(
+        self, operation: Coroutine[object, object, None], *, optional: bool = False
+    ) -> asyncio.Task[None]:
+        """Run an operation on its own; `drain` ends it if it has not ended by then.
+
+        Args:
+            operation: what to run.
+            optional: it changes nothing, so that `end` cancels it at once.
+        """
         task = asyncio.ensure_future(operation)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for kept in (self._tasks, self._optional) if optional else (self._tasks,):
+            kept.add(task)
+            task.add_done_callback(kept.discard)
+        if optional and self.ending.is_set():
+            task.cancel()
         return task
 
     async def drain(self) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ExceptionHandler
 
 from device_agent import codec, log
-from device_agent.errors import DeviceError, EdgeError, InvalidRequest
+from device_agent.errors import AgentUnreachable, DeviceError, EdgeError, InvalidRequest
 from device_agent.lifetime import Lifetime
 from device_agent.protocol import EVENTS_MEDIA_TYPE, Event
 
@@ -72,7 +72,7 @@ async def events(
 ) -> Response:
     """Run an operation that emits events, as a stream that ends with its result or error.
 
-    The operation goes on when the client goes away, unless `cancel_on_disconnect`.
+    The operation goes on when the client goes away and while the agent ends, unless `cancel_on_disconnect`.
 
     Raises:
         EdgeError: the operation failed before its first event; so its HTTP status can say so.
@@ -86,7 +86,7 @@ async def events(
                 result = await operation(queue.put_nowait)
                 queue.put_nowait(Event("result", result=codec.to_json(result)))
             except asyncio.CancelledError:
-                failure.append(DeviceError("the agent is ending"))
+                failure.append(_ending())
             except EdgeError as e:
                 failure.append(e)
             except Exception as e:  # noqa: BLE001 - a mistake of ours must still end the stream with an error
@@ -95,7 +95,7 @@ async def events(
             if failure:
                 queue.put_nowait(Event("error", error=failure[0].to_json()))
 
-    task = lifetime.run(run())
+    task = lifetime.run(run(), optional=cancel_on_disconnect)
     first = await queue.get()
     if first.kind == "error":
         raise failure[0]
@@ -112,6 +112,12 @@ async def events(
                 task.cancel()
 
     return StreamingResponse(lines(), media_type=EVENTS_MEDIA_TYPE)
+
+
+def _ending() -> AgentUnreachable:
+    return AgentUnreachable(
+        "the agent is ending", next_step="Nothing was changed; run the command again once it has started."
+    )
 
 
 def unexpected(error: BaseException) -> DeviceError:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.device_agent.harness import STATES, AgentProcess, make_bundle, null_samples, runs, workers_of
+from device_agent.errors import AgentUnreachable
+from tests.device_agent.harness import (
+    A_MINUTE,
+    STATES,
+    AgentProcess,
+    make_bundle,
+    null_samples,
+    runs,
+    workers_of,
+)
 
 
 @pytest.mark.parametrize("state_name", STATES)
@@ -87,6 +96,41 @@ def test_sigterm_ends_it_cleanly(state: Path, tmp_path: Path) -> None:
         assert 0 == agent.wait()
     assert not agent.socket.exists()
     assert [] == [pid for pid in workers if runs(pid)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_benchmark_under_way_ends_with_the_agent(
+    state: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Told to end in the middle of a long measurement, the agent says so to its client, and ends."""
+    with AgentProcess(state) as agent:
+        agent.client.deploy(make_bundle(tmp_path))
+        events = agent.client.events("/edge/v1/models/digits/benchmark", A_MINUTE)
+        while next(events)["message"] != "measuring":
+            pass
+        workers = workers_of(agent)
+        agent.process.send_signal(number)
+        with pytest.raises(AgentUnreachable, match="the agent is ending"):
+            list(events)
+        assert 0 == agent.wait()
+    assert [] == [pid for pid in workers if runs(pid)]
+
+
+def test_a_deployment_under_way_is_finished_before_the_agent_ends(state: Path, tmp_path: Path) -> None:
+    """What changes the device is not cut short: the client gets its result, and the next agent has it."""
+    with AgentProcess(state) as agent:
+        bundle = make_bundle(tmp_path)
+        agent.client.push(bundle)
+        events = agent.client.events(
+            "/edge/v1/models/digits/deploy", {"manifest_digest": bundle.manifest_digest}
+        )
+        while next(events)["state"] != "PREFLIGHT":
+            pass
+        agent.process.send_signal(signal.SIGTERM)
+        assert 1 == list(events)[-1]["result"]["status"]["generation"]
+        assert 0 == agent.wait()
+    with AgentProcess(state) as agent:
+        assert 1 == agent.client.generation("digits")
 
 
 def test_log_is_one_object_a_line(state: Path) -> None:
