@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_sdk.cli import devices_install, output
+from edge_sdk.cli import devices_install, devices_signers, output
 
 if TYPE_CHECKING:
     from edge_sdk.devices.inventory import Entry
@@ -201,5 +201,6 @@ def _registration(entry: Entry) -> dict[str, Any]:
     return {**codec.to_json(entry), "host_key_fingerprint": fingerprint}
 
 
+command.add_command(devices_signers.group)
 for _each in devices_install.COMMANDS:
     command.add_command(_each)

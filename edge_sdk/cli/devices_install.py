@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -33,17 +34,31 @@ TARGET = click.option(
     help="How the agent is kept running: a systemd unit with a user of its own, a unit of the user's, or a "
     "supervisor script. By default the strongest that the device has.",
 )
+@click.option(
+    "--sign-key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The key that may sign for the device; by default the one that logged in.",
+)
 @DRY_RUN
 @output.common
 def install(
-    address: str, target: str | None, service: str | None, dry_run: bool, json_to: str | None
+    address: str,
+    target: str | None,
+    service: str | None,
+    sign_key: Path | None,
+    dry_run: bool,
+    json_to: str | None,
 ) -> None:
     """Install the agent and its runtimes on the device at ADDRESS; the device needs no internet.
 
-    It is examined first, and refused with a named reason where it lacks something. Installing again
-    changes nothing.
+    It is examined first, and refused with a named reason where it lacks something. The key that logged in
+    becomes a signer: from then on the device takes signed bundles only. Installing again changes nothing.
     """
-    _bring(address, target, service, dry_run=dry_run, upgrade=False, json_to=json_to)
+    from edge_sdk.devices.signers import public_line
+
+    line = None if sign_key is None else public_line(sign_key)
+    _bring(address, target, service, dry_run=dry_run, upgrade=False, json_to=json_to, key=line)
 
 
 @click.command("upgrade", short_help="Replace the agent on a device by this SDK's.")
@@ -124,8 +139,10 @@ def _bring(
     dry_run: bool,
     upgrade: bool,
     json_to: str | None,
+    key: str | None = None,
 ) -> None:
     from edge_sdk.devices.bootstrap import install as bootstrap
+    from edge_sdk.devices.signers import introduce
 
     board = _board(address, target)
     device = remote(address)
@@ -134,12 +151,13 @@ def _bring(
             outcome = bootstrap.install(
                 device, board, service=service, upgrade=upgrade, dry_run=dry_run, progress=progress
             )
+            told = "" if upgrade or dry_run else introduce(device, board.name, key)
     finally:
         device.close()
-    _emit(outcome, json_to)
+    _emit(outcome, json_to, told)
 
 
-def _emit(outcome: Outcome, json_to: str | None) -> None:
+def _emit(outcome: Outcome, json_to: str | None, signer: str = "") -> None:
     from device_agent import codec
 
     def text() -> None:
@@ -154,5 +172,7 @@ def _emit(outcome: Outcome, json_to: str | None) -> None:
             return
         what = f" {outcome.release} ({outcome.service})" if outcome.release is not None else ""
         click.echo(f"{outcome.address}: agent{what} {outcome.action}")
+        if signer:
+            click.echo(f"{outcome.address}: {signer}")
 
-    output.emit(codec.to_json(outcome), json_to, text)
+    output.emit({**codec.to_json(outcome), "signer": signer}, json_to, text)
