@@ -30,6 +30,8 @@ GOLDEN_INPUTS_TYPE = "application/vnd.edge.golden.inputs.v1+safetensors"
 GOLDEN_OUTPUTS_TYPE = "application/vnd.edge.golden.outputs.v1+safetensors"
 PLAN_TYPE = "application/vnd.edge.plan.v1+json"
 TITLE = "org.opencontainers.image.title"  # the annotation that holds a layer's file name
+STATEMENT_FILE = "statement.json"  # beside the layout, where it was signed: see `statement`
+SIGNATURE_FILE = "manifest.sig"  # of the statement, which holds the manifest's digest
 
 MAX_MANIFEST_BYTES = 1 << 20
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -246,6 +248,8 @@ def write_bundle(path: Path, config: BundleConfig, layers: Mapping[str, tuple[st
         blobs.mkdir(parents=True, exist_ok=True)
         for stale in blobs.iterdir():
             stale.unlink()
+        for signed in (STATEMENT_FILE, SIGNATURE_FILE):
+            (path / signed).unlink(missing_ok=True)
         head = put(CONFIG_TYPE, codec.dumps(config).encode())
         body = tuple(put(media_type, data, title) for title, (media_type, data) in layers.items())
         manifest = Manifest(2, MANIFEST_TYPE, ARTIFACT_TYPE, head, body)

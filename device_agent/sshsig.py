@@ -14,7 +14,7 @@ import re
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from attrs import frozen
@@ -141,7 +141,12 @@ def verify(
 
 
 def run(
-    words: Sequence[str], stdin: bytes, descriptors: Sequence[int] = ()
+    words: Sequence[str],
+    stdin: bytes,
+    descriptors: Sequence[int] = (),
+    *,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ssh-keygen.
 
@@ -159,8 +164,9 @@ def run(
             [program, *words],
             input=stdin,
             capture_output=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             pass_fds=descriptors,
+            env=environment,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as e:

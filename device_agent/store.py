@@ -22,6 +22,8 @@ from attrs import frozen
 from device_agent import durable, home
 from device_agent.bundle import (
     MAX_MANIFEST_BYTES,
+    SIGNATURE_FILE,
+    STATEMENT_FILE,
     BundleConfig,
     Descriptor,
     Manifest,
@@ -34,8 +36,6 @@ from device_agent.errors import EdgeError, InvalidBundle
 
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.json"
-STATEMENT_FILE = "statement.json"
-SIGNATURE_FILE = "manifest.sig"  # of the statement, which holds the manifest's digest
 RESERVED_TITLES = frozenset({MANIFEST_FILE, CONFIG_FILE, STATEMENT_FILE, SIGNATURE_FILE})
 WANTED_S = 3600.0  # how long a blob that nothing refers to is kept for the deployment it was sent for
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")

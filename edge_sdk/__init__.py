@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from device_agent.bundle import Bundle, TensorSpec
     from device_agent.errors import EdgeError
     from device_agent.protocol import BenchmarkRequest, BenchmarkResult
+    from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
-    from edge_sdk.pipeline import benchmark, convert, deploy, device, load, pack, plan
+    from edge_sdk.pipeline import benchmark, convert, deploy, device, load, open_bundle, pack, plan, sign
+    from edge_sdk.signing import Signature
     from targets.schema import Target
 
 _HOMES = {
@@ -45,6 +47,8 @@ _HOMES = {
     "Fidelity": "converters.quantize.fidelity",
     "Model": "converters.model",
     "Plan": "converters.partition.types",
+    "Selector": "device_agent.statement",
+    "Signature": "edge_sdk.signing",
     "Target": "targets.schema",
     "TensorSpec": "device_agent.bundle",
     "Verdict": "converters.verdict",
@@ -54,8 +58,10 @@ _HOMES = {
     "deploy": "edge_sdk.pipeline",
     "device": "edge_sdk.pipeline",
     "load": "edge_sdk.pipeline",
+    "open_bundle": "edge_sdk.pipeline",
     "pack": "edge_sdk.pipeline",
     "plan": "edge_sdk.pipeline",
+    "sign": "edge_sdk.pipeline",
 }
 
 __all__ = [
@@ -70,6 +76,8 @@ __all__ = [
     "Fidelity",
     "Model",
     "Plan",
+    "Selector",
+    "Signature",
     "Target",
     "TensorSpec",
     "Verdict",
@@ -79,8 +87,10 @@ __all__ = [
     "deploy",
     "device",
     "load",
+    "open_bundle",
     "pack",
     "plan",
+    "sign",
 ]
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from converters.partition.types import Plan
     from converters.quantize.calibration import CalibrationSource
     from device_agent.bundle import Bundle
+    from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
+    from edge_sdk.signing import Signature
     from targets.schema import Target
 
 
@@ -132,16 +134,74 @@ def device(address: str = "local", *, target: str | None = None) -> Device:
     return open_device(address, target)
 
 
-def deploy(bundle: Bundle, device: Device, *, progress: Progress = silent) -> Deployment:
-    """Push a bundle to a device and activate it; on any failure the model before it stays active.
+def open_bundle(path: str | Path) -> Bundle:
+    """The bundle in a folder that `pack` wrote.
 
     Raises:
+        FileMissing: there is none.
+        InvalidBundle: it is damaged.
+    """
+    from device_agent.bundle import read_bundle
+
+    return read_bundle(Path(path))
+
+
+def sign(
+    bundle: Bundle | str | Path,
+    key: str | Path,
+    selector: Selector,
+    *,
+    generation: int,
+    least_agent: str | None = None,
+) -> Signature:
+    """Sign a bundle for devices that cannot be asked now, and keep that in its folder.
+
+    Args:
+        bundle: from `pack`, or its folder.
+        key: a private key file, or the .pub file of a key that the SSH agent holds.
+        selector: the devices it is for: `Selector(devices=(id, ...), targets=(board, ...))`.
+        generation: greater than every one that was signed for this model before.
+        least_agent: agents older than this refuse it.
+
+    Raises:
+        FileMissing: no bundle or no key there.
+        UntrustedSigner: the key cannot sign.
+        MissingDependency: there is no ssh-keygen.
+    """
+    from device_agent.bundle import Bundle
+    from edge_sdk import signing
+
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    found = signing.key_at(Path(key))
+    least = least_agent or signing.LEAST_AGENT
+    signing.store(opened, signing.sign(opened, found, selector, generation, least_agent=least))
+    return signing.Signature(True, found.public.fingerprint, found.label, generation)
+
+
+def deploy(
+    bundle: Bundle,
+    device: Device,
+    *,
+    sign_key: str | Path | None = None,
+    progress: Progress = silent,
+) -> Deployment:
+    """Push a bundle to a device and activate it; on any failure the model before it stays active.
+
+    Args:
+        bundle: from `pack`; one that `sign` has signed is sent as it was signed.
+        device: an open device.
+        sign_key: the key to sign with; if None, one of yours that is a signer of the device.
+        progress: called as `progress(what, done, total)`.
+
+    Raises:
+        UntrustedSigner: the device takes signed bundles only, and you have no key that it trusts.
         ActivationFailed: the device does not compute what the host computed, or cannot load the model.
         DeploymentConflict: another deployment of the same model is under way.
         DiskFull: no room on the device.
         DeviceError: anything else on the device or the way to it.
     """
-    return device.deploy(bundle, progress=progress)
+    key = None if sign_key is None else Path(sign_key)
+    return device.deploy(bundle, sign_key=key, progress=progress)
 
 
 def benchmark(

@@ -12,6 +12,7 @@ from pathlib import Path
 from device_agent import home, runtimes
 from device_agent.errors import DeviceError, EdgeError
 from device_agent.protocol import AgentInfo
+from edge_sdk.devices import diagnosis
 from edge_sdk.devices.diagnosis import Check
 from edge_sdk.devices.selection import open_device
 
@@ -101,7 +102,7 @@ def agent() -> list[Check]:
         return [Check("agent", "fail", str(e), "`edge agent logs` shows why.")]
     how = "starts on demand" if info.on_demand else f"is running as process {info.pid}"
     message = f"{info.agent_version} {how}, workers in {info.isolation}"
-    return [Check("agent", "ok", message), governor(info)]
+    return [Check("agent", "ok", message), diagnosis.trust(info), governor(info)]
 
 
 def governor(info: AgentInfo) -> Check:

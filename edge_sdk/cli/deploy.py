@@ -13,7 +13,7 @@ import click
 from attrs import frozen
 from click.core import ParameterSource
 
-from edge_sdk.cli import output
+from edge_sdk.cli import deploy_bundle, output
 from edge_sdk.cli.options import PlanOptions, calibrating, planning
 
 if TYPE_CHECKING:
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Keep the bundle in DIR.",
 )
+@click.option(
+    "--sign-key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The SSH key to sign with; by default one of yours that is a signer of the device.",
+)
 @output.common
 @click.pass_context
 def command(
@@ -54,9 +60,13 @@ def command(
     threads: int,
     no_bench: bool,
     folder: Path | None,
+    sign_key: Path | None,
     json_to: str | None,
 ) -> None:
     """Convert MODEL, deploy it to one or more devices, compare device and host, and measure the latency.
+
+    A bundle's folder in place of MODEL is deployed as it is, and not measured. A device that has signers
+    takes signed bundles only: each is signed for it with your SSH key, unless `edge sign` has done so.
 
     Without --target the registered device's is taken; without --device the only registered device of the
     target (this machine for local, a temporary agent for null). On any failure the model that was active
@@ -64,8 +74,10 @@ def command(
     """
     given = ctx.get_parameter_source("target") is not ParameterSource.DEFAULT
     names, target = _resolve(addresses, target, given=given)
+    if deploy_bundle.is_bundle(path):
+        ctx.exit(deploy_bundle.deploy(path, names, sign_key, json_to))
     options = PlanOptions(path, target, precision, io_kind, batch)
-    after = After(name, folder, None if no_bench else threads)
+    after = After(name, folder, None if no_bench else threads, sign_key)
     if len(names) == 1:
         _deploy_to_one(names[0], options, calibration, preprocessing, after, json_to)
         return
@@ -76,11 +88,13 @@ def command(
 
 @frozen
 class After:
-    """What follows the conversion: the deployment's name, where the bundle is kept, threads if measured."""
+    """What follows the conversion: the deployment's name, where the bundle is kept, threads if measured,
+    the key to sign with."""
 
     name: str | None
     folder: Path | None
     threads: int | None
+    sign_key: Path | None
 
     def bundle_folder(self, stack: ExitStack) -> Path:
         """Where the bundle goes; a temporary folder unless it is to be kept."""
@@ -141,10 +155,18 @@ def _deploy_to_one(
         with clock.step("pack"):
             bundle = pipeline.pack(conversion, after.bundle_folder(stack), name=after.name)
         with clock.step("deploy"):
-            deployment = pipeline.deploy(bundle, device, progress=progress)
+            deployment = pipeline.deploy(bundle, device, sign_key=after.sign_key, progress=progress)
         with clock.step("benchmark", shown=after.threads is not None):
             result = after.measure(device, deployment.name, progress)
-    report = deploy_report(conversion, bundle, address, deployment.deployed, result, clock.timings_ns)
+    report = deploy_report(
+        conversion,
+        bundle,
+        address,
+        deployment.deployed,
+        result,
+        clock.timings_ns,
+        deployment.signature,
+    )
     output.emit(report.to_json(), json_to, lambda: text.print_deployment(report))
 
 
@@ -204,11 +226,13 @@ def _deploy_to_several(
                 progress(f"{name}: {what}", done, total)
 
             with own.step("deploy"):
-                deployment = pipeline.deploy(bundle, devices[name], progress=shown)
+                deployment = pipeline.deploy(bundle, devices[name], sign_key=after.sign_key, progress=shown)
             with own.step("benchmark", shown=after.threads is not None):
                 result = after.measure(devices[name], deployment.name, shown)
             timings = {**clock.timings_ns, **own.timings_ns}
-            return deploy_report(conversion, bundle, name, deployment.deployed, result, timings)
+            return deploy_report(
+                conversion, bundle, name, deployment.deployed, result, timings, deployment.signature
+            )
 
         outcomes = fleet.for_each(names, deploy)
     output.emit(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_sdk.cli import devices_install, output, several
+from edge_sdk.cli import devices_install, devices_signers, output, several
 
 if TYPE_CHECKING:
     from converters.progress import Progress
@@ -225,5 +225,6 @@ def _registration(entry: Entry) -> dict[str, Any]:
     return {**codec.to_json(entry), "host_key_fingerprint": fingerprint}
 
 
+command.add_command(devices_signers.group)
 for _each in devices_install.COMMANDS:
     command.add_command(_each)

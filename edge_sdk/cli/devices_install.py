@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from attrs import evolve
 
 from edge_sdk.cli import output
 
@@ -36,17 +38,32 @@ DEVICES = click.argument("names", nargs=-1, metavar="[DEVICE]...")
     help="How the agent is kept running: a systemd unit with a user of its own, a unit of the user's, or a "
     "supervisor script. By default the strongest that the device has.",
 )
+@click.option(
+    "--sign-key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The key that may sign for the device; by default the one that logged in.",
+)
 @DRY_RUN
 @output.common
 def install(
-    names: tuple[str, ...], target: str | None, service: str | None, dry_run: bool, json_to: str | None
+    names: tuple[str, ...],
+    target: str | None,
+    service: str | None,
+    sign_key: Path | None,
+    dry_run: bool,
+    json_to: str | None,
 ) -> None:
     """Install the agent and its runtimes on DEVICE; the device needs no internet.
 
-    It is examined first, and refused with a named reason where it lacks something. Installing again
-    changes nothing. By default it is the only registered device; `local` is this machine.
+    It is examined first, and refused with a named reason where it lacks something. The key that logged in
+    becomes a signer: from then on the device takes signed bundles only. Installing again changes nothing.
+    By default DEVICE is the only registered one; `local` is this machine.
     """
-    _on_each(names, target, lambda name: _bring(name, target, service, dry_run, upgrade=False), json_to)
+    from edge_sdk.devices.signers import public_line
+
+    key = None if sign_key is None else public_line(sign_key)
+    _on_each(names, target, lambda name: _bring(name, target, service, dry_run, key=key), json_to)
 
 
 @click.command("upgrade", short_help="Replace the agent on a device by this SDK's.")
@@ -119,14 +136,30 @@ def _board(address: str, target: str | None) -> Target:
     return load_target(name)
 
 
-def _bring(name: str, target: str | None, service: str | None, dry_run: bool, *, upgrade: bool) -> Bring:
+def _bring(
+    name: str,
+    target: str | None,
+    service: str | None,
+    dry_run: bool,
+    *,
+    upgrade: bool = False,
+    key: str | None = None,
+) -> Bring:
     from edge_sdk.devices.bootstrap import install as bootstrap
+    from edge_sdk.devices.signers import introduce
 
     board = _board(name, target)
     device = remote(name)
-    return device, lambda progress: bootstrap.install(
-        device, board, service=service, upgrade=upgrade, dry_run=dry_run, progress=progress
-    )
+
+    def run(progress: Progress) -> Outcome:
+        outcome = bootstrap.install(
+            device, board, service=service, upgrade=upgrade, dry_run=dry_run, progress=progress
+        )
+        if upgrade or dry_run:
+            return outcome
+        return evolve(outcome, signer=introduce(device, board.name, key))
+
+    return device, run
 
 
 def _on_each(
@@ -193,3 +226,5 @@ def _text(outcome: Outcome) -> None:
         return
     what = f" {outcome.release} ({outcome.service})" if outcome.release is not None else ""
     click.echo(f"{outcome.address}: agent{what} {outcome.action}")
+    if outcome.signer:
+        click.echo(f"{outcome.address}: {outcome.signer}")

@@ -28,8 +28,10 @@ from device_agent.protocol import (
     DeployRequest,
     Event,
     HistoryEntry,
+    SignatureStatus,
 )
 from device_agent.tensors import Tensor
+from device_agent.trust import UNSIGNED, Offer
 from edge_sdk.devices import oip
 from edge_sdk.devices.connection import AgentConnection, PipelinedResponse, checked, mapped
 from edge_sdk.devices.transports.base import Transport
@@ -169,9 +171,15 @@ class AgentClient:
         """Remove a deployment and everything only it needs."""
         self._request("DELETE", _model_path(name))
 
-    def deploy(self, name: str, manifest_digest: str) -> Iterator[Event]:
+    def signature(self, name: str) -> SignatureStatus:
+        """What was signed under a name, whether anything of it is deployed or not."""
+        path = _model_path(name, "/signature")
+        return self._typed(self._json("GET", path), SignatureStatus, path)
+
+    def deploy(self, name: str, manifest_digest: str, offer: Offer = UNSIGNED) -> Iterator[Event]:
         """Activate an uploaded bundle; the last event's result is a `Deployed`."""
-        return self._events(_model_path(name, "/deploy"), DeployRequest(manifest_digest))
+        request = DeployRequest(manifest_digest, offer.statement, offer.signature)
+        return self._events(_model_path(name, "/deploy"), request)
 
     def rollback(self, name: str) -> Iterator[Event]:
         """Go back to the generation before; the last event's result is a `Deployed`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,9 +24,11 @@ from device_agent.protocol import (
     Parity,
 )
 from device_agent.tensors import Tensor
+from edge_sdk import signing
 from edge_sdk.devices.client import AgentClient
 from edge_sdk.devices.transports.base import Transport
 from edge_sdk.devices.upload import push
+from edge_sdk.signing import Signature
 from targets.schema import Target
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class Deployment:
     device: str
     deployed: Deployed
     sent_bytes: int
+    signature: Signature | None = None  # None for a rollback
 
     @property
     def name(self) -> str:
@@ -70,9 +74,17 @@ class Device:
         name: the name or address it goes by.
         target: what it is; None where it is an address that nothing is known of.
         transport: how to reach it.
+        keys: gives the user's key files for it, of which one may be a signer.
     """
 
-    def __init__(self, name: str, target: Target | None, transport: Transport) -> None:
+    def __init__(
+        self,
+        name: str,
+        target: Target | None,
+        transport: Transport,
+        keys: Callable[[], Iterable[Path]] = tuple,
+    ) -> None:
+        self._keys = keys
         self.name = name
         self.target = target
         self._transport = transport
@@ -119,21 +131,33 @@ class Device:
         """Every model deployed on the device."""
         return self.client.models()
 
-    def deploy(self, bundle: Bundle, *, progress: Progress = silent) -> Deployment:
+    def deploy(
+        self, bundle: Bundle, *, sign_key: Path | None = None, progress: Progress = silent
+    ) -> Deployment:
         """Push a bundle and activate it; on any failure the model before it stays active.
 
         Args:
             bundle: its config's name is the deployment's.
+            sign_key: the key to sign with; if None, one of the user's that is a signer of the device.
             progress: called as `progress(what, done, total)`.
 
         Raises:
+            UntrustedSigner: the device takes signed bundles only, and the user has no key that it trusts.
             ActivationFailed: the device cannot load the model, or computes something else than the host.
             DeploymentConflict: another deployment of the same name is under way.
             DeviceError: anything else; see device_agent.errors.
         """
+        name = bundle.config.name
+        offer, signature = signing.prepare(
+            self.describe().trust,
+            bundle,
+            lambda: self.client.signature(name),
+            self._keys,
+            sign_key=sign_key,
+        )
         sent = push(self.client, bundle, progress)
-        events = self.client.deploy(bundle.config.name, bundle.manifest_digest)
-        return Deployment(self.name, _result(events, Deployed, progress, "activate"), sent)
+        events = self.client.deploy(name, bundle.manifest_digest, offer)
+        return Deployment(self.name, _result(events, Deployed, progress, "activate"), sent, signature)
 
     def rollback(self, name: str, *, progress: Progress = silent) -> Deployment:
         """Bring back the generation before the active one.

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from device_agent.errors import DeviceError, EdgeError, ProtocolError
 from device_agent.protocol import PROTOCOL_VERSION, AgentInfo
+from device_agent.trust import OFF, REQUIRE
 from edge_sdk.devices import selection
 from edge_sdk.devices.addresses import ADDRESSES
 from edge_sdk.devices.device import Device
@@ -71,6 +72,27 @@ def architecture(info: AgentInfo, target: Target | None) -> Check:
         f"{text}, but {target.name} is {expected}",
         "Register it with the board that it is: `edge targets list`, `edge devices add ... --target`.",
     )
+
+
+def trust(info: AgentInfo) -> Check:
+    """What the device asks of a bundle, and whether it can check that."""
+    found = info.trust
+    if found is None:
+        return Check("trust", "warn", "the agent knows of no signatures", "`edge devices upgrade`.")
+    if found.problem:
+        return Check(
+            "trust",
+            "fail",
+            found.problem,
+            "" if found.verifier else "Install OpenSSH's client on the device: `apt install openssh-client`.",
+        )
+    if found.policy == OFF:
+        without = "" if found.verifier else "; ssh-keygen, which would check signatures, is missing"
+        return Check("trust", "ok", f"unsigned bundles are taken: no signer is installed{without}")
+    keys = f"{len(found.signers)} signer{'' if len(found.signers) == 1 else 's'}"
+    if found.policy != REQUIRE:
+        return Check("trust", "warn", f"unsigned bundles are taken although there are signers ({keys})")
+    return Check("trust", "ok", f"signed bundles only, {keys}")
 
 
 def normal(machine: str) -> str:
@@ -140,6 +162,7 @@ def _agent(device: Device) -> Iterator[Check]:
     yield Check("protocol", "ok", f"version {PROTOCOL_VERSION} on both sides")
     runtimes = ", ".join(f"{runtime.name} {runtime.version}" for runtime in info.runtimes)
     yield Check("runtimes", "ok" if runtimes else "warn", runtimes or "none")
+    yield trust(info)
     yield architecture(info, device.target)
 
 

@@ -27,6 +27,7 @@ class LocalRemote:
     """
 
     address = "local"
+    login_key: str | None = None
 
     def __init__(self, home: Path | None = None) -> None:
         own = Path.home()

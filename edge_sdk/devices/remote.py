@@ -26,6 +26,7 @@ class Remote(Protocol):
     """
 
     address: str
+    login_key: str | None  # the public key that the device let in, `TYPE BASE64`; None where there is none
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 60.0) -> Completed:
         """Run a command and wait for it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from device_agent import home
 from device_agent.bundle import check_name
 from device_agent.errors import InvalidRequest
-from edge_sdk.devices import addresses, inventory
+from edge_sdk.devices import addresses, inventory, ssh_config
 from edge_sdk.devices.addresses import ADDRESSES
 from edge_sdk.devices.device import Device
 from edge_sdk.devices.inventory import Entry
@@ -39,14 +39,22 @@ def open_device(address: str, target: str | None = None, ask: Ask = ask_for_pass
     """
     if address in ADDRESSES:
         transport: Transport = FakeTransport() if address == "fake" else LocalTransport()
-        return Device(address, load_target(ADDRESSES[address][0]), transport)
+        return Device(address, load_target(ADDRESSES[address][0]), transport, ssh_config.default_keys)
     entry = find(address)
     board = target or entry.target
     return Device(
         entry.name,
         load_target(board) if board else None,
         SshTransport(ssh_settings(entry), entry.agent_command or DEFAULT_AGENT_COMMAND, ask),
+        lambda: _keys(entry),
     )
+
+
+def _keys(entry: Entry) -> tuple[Path, ...]:
+    """The key files that log in to a device."""
+    if entry.identity is not None:
+        return (Path(entry.identity).expanduser(),)
+    return ssh_config.way_to(addresses.parse(entry.address))[-1].identities
 
 
 def find(address: str) -> Entry:

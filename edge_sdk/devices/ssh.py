@@ -77,6 +77,7 @@ class SshConnection:
         self._keys = KeyRing(settings.identity, ask)
         self._lock = threading.RLock()
         self._transports: list[paramiko.Transport] = []  # one a hop, the device's last
+        self.login_key: str | None = None  # the public key that the device let in, once connected
 
     @property
     def alive(self) -> bool:
@@ -237,6 +238,8 @@ class SshConnection:
                 raise explain(e, where) from e
             if further:
                 raise explain(paramiko.ssh_exception.PartialAuthentication(further), where)
+            if last:
+                self.login_key = f"{key.get_name()} {key.get_base64()}"
             return
         raise _refused(hop, where, offered)
 

@@ -88,6 +88,11 @@ def _hops(address: SshAddress, config: paramiko.SSHConfig, where: str, left: int
     return (*way, hop)
 
 
+def default_keys() -> tuple[Path, ...]:
+    """The key files that OpenSSH looks for, whether they are there or not."""
+    return tuple(Path.home() / ".ssh" / name for name in DEFAULT_KEYS)
+
+
 def _hop(address: SshAddress, options: paramiko.config.SSHConfigDict, where: str, command: str | None) -> Hop:
     host = options.get("hostname", address.host)
     port = address.port or _port(options.get("port", str(SSH_PORT)), where)
@@ -99,7 +104,7 @@ def _hop(address: SshAddress, options: paramiko.config.SSHConfigDict, where: str
         port=port,
         user=address.user or options.get("user") or getpass.getuser(),
         known_as=options["hostkeyalias"] if "hostkeyalias" in options else lookup_name(host, port),
-        identities=configured or tuple(folder / name for name in DEFAULT_KEYS),
+        identities=configured or default_keys(),
         identities_only=options.get("identitiesonly", "no").lower() == "yes",
         known_hosts=(
             *([_path(file) for file in files if file != "none"] if files else [folder / "known_hosts"]),

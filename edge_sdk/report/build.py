@@ -30,6 +30,7 @@ from edge_sdk.report.result import (
 if TYPE_CHECKING:
     from converters.convert import Conversion
     from converters.quantize.fidelity import Fidelity
+    from edge_sdk.signing import Signature
 
 
 def conversion_report(
@@ -91,6 +92,7 @@ def deploy_report(
     deployed: Deployed,
     result: BenchmarkResult | None,
     timings_ns: Mapping[str, int],
+    signature: Signature | None = None,
 ) -> DeployReport:
     """The report of a deployment.
 
@@ -101,6 +103,7 @@ def deploy_report(
         deployed: the agent's answer.
         result: the benchmark, None if none was run.
         timings_ns: step -> wall time on the host.
+        signature: what was signed for it.
     """
     status = deployed.status
     return DeployReport(
@@ -112,6 +115,7 @@ def deploy_report(
         generation=status.generation,
         previous_generation=status.previous_generation,
         unchanged=deployed.unchanged,
+        signature=signature,
         latency_ns=None if result is None else latency_report(result),
         latencies_ns=None if result is None else result.latencies_ns,
         load_ns=None if result is None else result.load_ns,

@@ -10,7 +10,7 @@ from edge_sdk.report import layout
 from edge_sdk.report.layout import Row
 
 if TYPE_CHECKING:
-    from device_agent.protocol import AgentInfo, DeploymentStatus, HistoryEntry
+    from device_agent.protocol import AgentInfo, DeploymentStatus, HistoryEntry, TrustInfo
     from edge_sdk.devices.inventory import Entry
     from targets.schema import Target
 
@@ -93,7 +93,10 @@ def print_history(entries: Sequence[HistoryEntry]) -> None:
 def agent_rows(info: AgentInfo) -> list[Row]:
     """An agent's description of itself and its machine."""
     available = layout.size(info.state.memory_available_bytes)
+    trust = info.trust
+    identity = [] if trust is None else [("Device id", trust.device_id), ("Trust", _trust(trust))]
     return [
+        *identity,
         ("Machine", f"{info.machine}, {info.word_bits} bit, {info.cpu_count} x {info.cpu_model}"),
         ("Memory", f"{layout.size(info.ram_bytes)}, {available} available"),
         ("State", f"{info.state_dir}, {layout.size(info.disk_free_bytes)} free"),
@@ -101,6 +104,11 @@ def agent_rows(info: AgentInfo) -> list[Row]:
         ("Runtimes", ", ".join(f"{r.name} {r.version}" for r in info.runtimes) or "none"),
         ("Agent", f"{info.agent_version} on Python {info.python}, workers in {info.isolation}"),
     ]
+
+
+def _trust(trust: TrustInfo) -> str:
+    signers = f"signers: {', '.join(trust.signers) or 'none'}"
+    return f"{trust.policy}; {signers}" + (f"; {trust.problem}" if trust.problem else "")
 
 
 def _registration_rows(entry: Entry | None) -> list[Row]:

@@ -13,6 +13,7 @@ from attrs import frozen
 from device_agent import codec
 from device_agent.protocol import MachineState, TensorParity
 from edge_sdk.bench.statistics import Percentile
+from edge_sdk.signing import Signature
 
 SCHEMA_VERSION = 1
 
@@ -158,6 +159,7 @@ class DeployReport:
     generation: int
     previous_generation: int | None
     unchanged: bool
+    signature: Signature | None
     latency_ns: LatencyReport | None
     latencies_ns: tuple[int, ...] | None
     load_ns: int | None

@@ -28,6 +28,7 @@ def print_deployment(report: DeployReport) -> None:
         ("Parity", _parity(report)),
         *_latency_rows(report.latency_ns, report.load_ns, report.peak_rss_bytes, report.machine),
         ("Generation", f"{report.generation}" + (f", before it {before}" if before is not None else "")),
+        ("Signed", str(report.signature or "not told")),
         ("Time", ", ".join(f"{step} {seconds(ns)}" for step, ns in report.timings_ns.items())),
     ]
     layout.show(f"{conversion.model.name} {state} {name!r} on {report.device}", rows)

@@ -46,6 +46,7 @@ class Outcome:
     steps: tuple[str, ...]
     sent_bytes: int
     agent: AgentInfo | None
+    signer: str = ""  # who may sign for the device since an installation, or why nobody
 
 
 @frozen
