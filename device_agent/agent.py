@@ -7,7 +7,9 @@ from pathlib import Path
 from attrs import frozen
 
 from device_agent.activator import Activator
+from device_agent.isolation import Isolation
 from device_agent.lifetime import Lifetime
+from device_agent.metrics import Metrics
 from device_agent.records import RecordFile
 from device_agent.serving import Serving
 from device_agent.store import Store
@@ -24,16 +26,17 @@ class Agent:
     serving: Serving
     activator: Activator
     lifetime: Lifetime
+    metrics: Metrics
 
 
-def open_agent(state_dir: Path, lifetime: Lifetime) -> Agent:
+def open_agent(state_dir: Path, lifetime: Lifetime, contained: Isolation) -> Agent:
     """Open a state folder (the caller holds its lock) and bring every model in it to rest.
 
     Raises:
         DiskFull: there is no room for the records. DeviceError: the medium refuses.
     """
     store = Store(state_dir)
-    serving = Serving()
+    serving = Serving(contained)
     activator = Activator(store, RecordFile(state_dir), serving)
     activator.start()
-    return Agent(state_dir, store, Uploads(store), serving, activator, lifetime)
+    return Agent(state_dir, store, Uploads(store), serving, activator, lifetime, Metrics())

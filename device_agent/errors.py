@@ -28,7 +28,9 @@ Each class has a `code` (its name on the wire and in `--json` output) and an `ex
         ├── RuntimeMissing        runtime_missing       28
         ├── UploadError           upload                29
         ├── NothingToRollBack     nothing_to_roll_back  30
-        └── DeviceUnsuitable      unsuitable_device     36
+        ├── DeviceUnsuitable      unsuitable_device     36
+        ├── Overloaded            overloaded            60
+        └── DeadlineExceeded      deadline_exceeded     61   (also a TimeoutError)
 """
 
 from __future__ import annotations
@@ -241,6 +243,18 @@ class DeviceUnsuitable(DeviceError):
     """The device lacks what the agent or a runtime needs; every reason is named, nothing was changed."""
 
     code, exit_code, http_status = "unsuitable_device", 36, 422
+
+
+class Overloaded(DeviceError):
+    """The device answers as many requests as it can; this one was not begun. Try again a little later."""
+
+    code, exit_code, http_status = "overloaded", 60, 429
+
+
+class DeadlineExceeded(DeviceError, TimeoutError):
+    """A request was not answered within the time that it was given."""
+
+    code, exit_code, http_status = "deadline_exceeded", 61, 504
 
 
 def tree(root: type[EdgeError] = EdgeError) -> list[type[EdgeError]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,11 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from device_agent import home, log, notify
+from device_agent import home, isolation, limits, log, notify
 from device_agent.agent import Agent, open_agent
+from device_agent.gate import Gate, bounded_protocol
 from device_agent.lifetime import Lifetime
-from device_agent.routes import control, inference, models, transfers
+from device_agent.routes import control, inference, models, observation, transfers
 from device_agent.web import EXCEPTION_HANDLERS
 
 KEEP_ALIVE_S = 75
@@ -28,7 +30,7 @@ _M_MMAP_THRESHOLD = -3  # mallopt(3)
 def application(agent: Agent) -> Starlette:
     """The routes, answering for this agent."""
     app = Starlette(
-        routes=[*control.ROUTES, *transfers.ROUTES, *models.ROUTES, *inference.ROUTES],
+        routes=[*control.ROUTES, *transfers.ROUTES, *models.ROUTES, *inference.ROUTES, *observation.ROUTES],
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.router.redirect_slashes = False
@@ -82,11 +84,13 @@ async def _serve(state_dir: Path, sock: socket.socket, *, on_demand: bool) -> No
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(DISK_THREADS, "disk"))
     lifetime = Lifetime(lambda: setattr(server, "should_exit", True), on_demand=on_demand)
-    agent = open_agent(state_dir, lifetime)
+    allowed = limits.of_this_machine()
+    hide = (str(state_dir), str(Path(sock.getsockname()).parent))
+    agent = open_agent(state_dir, lifetime, isolation.choose(os.environ, allowed, tuple(dict.fromkeys(hide))))
     server = _Server(
         uvicorn.Config(
-            application(agent),
-            http="h11",
+            Gate(application(agent), agent.metrics, allowed),
+            http=bounded_protocol(allowed.connections),
             loop="asyncio",
             ws="none",
             lifespan="off",

@@ -20,7 +20,13 @@ async def describe(request: Request) -> Response:
     """AgentInfo."""
     agent = agent_of(request)
     return answer(
-        await asyncio.to_thread(system.describe, agent.state_dir, on_demand=agent.lifetime.on_demand)
+        await asyncio.to_thread(
+            system.describe,
+            agent.state_dir,
+            on_demand=agent.lifetime.on_demand,
+            isolation=agent.serving.isolation.kind,
+            gaps=agent.serving.gaps,
+        )
     )
 
 
