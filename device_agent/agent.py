@@ -8,7 +8,9 @@ from attrs import frozen
 
 from device_agent import deadlines
 from device_agent.activator import Activator
+from device_agent.isolation import Isolation
 from device_agent.lifetime import Lifetime
+from device_agent.metrics import Metrics
 from device_agent.records import RecordFile
 from device_agent.serving import Serving
 from device_agent.store import Store
@@ -27,9 +29,12 @@ class Agent:
     activator: Activator
     lifetime: Lifetime
     trust: Trust
+    metrics: Metrics
 
 
-def open_agent(state_dir: Path, lifetime: Lifetime, *, accept_unsigned: bool = False) -> Agent:
+def open_agent(
+    state_dir: Path, lifetime: Lifetime, contained: Isolation, *, accept_unsigned: bool = False
+) -> Agent:
     """Open a state folder (the caller holds its lock) and bring every model in it to rest.
 
     Raises:
@@ -37,8 +42,8 @@ def open_agent(state_dir: Path, lifetime: Lifetime, *, accept_unsigned: bool = F
         InvalidRequest: the deadlines in the environment make no sense.
     """
     store = Store(state_dir)
-    serving = Serving()
+    serving = Serving(contained)
     trust = Trust(state_dir, accept_unsigned=accept_unsigned)
     activator = Activator(store, RecordFile(state_dir), serving, deadlines.from_environment(), trust)
     activator.start()
-    return Agent(state_dir, store, Uploads(store), serving, activator, lifetime, trust)
+    return Agent(state_dir, store, Uploads(store), serving, activator, lifetime, trust, Metrics())

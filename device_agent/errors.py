@@ -39,7 +39,9 @@ Each class has a `code` (its name on the wire and in `--json` output) and an `ex
         ├── ReplayedGeneration    replayed_generation   56
         ├── AgentTooOld           agent_too_old         57
         ├── RuntimeTooOld         runtime_too_old       58
-        └── PeerRefused           peer_refused          59
+        ├── PeerRefused           peer_refused          59
+        ├── Overloaded            overloaded            60
+        └── DeadlineExceeded      deadline_exceeded     61   (also a TimeoutError)
 """
 
 from __future__ import annotations
@@ -318,6 +320,18 @@ class PeerRefused(DeviceError):
     """Who asks may not: another user on the device's socket, or a route that is not open to the network."""
 
     code, exit_code, http_status = "peer_refused", 59, 403
+
+
+class Overloaded(DeviceError):
+    """The device answers as many requests as it can; this one was not begun. Try again a little later."""
+
+    code, exit_code, http_status = "overloaded", 60, 429
+
+
+class DeadlineExceeded(DeviceError, TimeoutError):
+    """A request was not answered within the time that it was given."""
+
+    code, exit_code, http_status = "deadline_exceeded", 61, 504
 
 
 def tree(root: type[EdgeError] = EdgeError) -> list[type[EdgeError]]:

@@ -42,12 +42,12 @@ class Frame:
         return _LENGTHS.pack(len(head), len(self.payload)) + head + self.payload
 
 
-def _check(json_bytes: int, payload_bytes: int) -> None:
-    if json_bytes > MAX_JSON_BYTES or payload_bytes > MAX_PAYLOAD_BYTES:
+def _check(json_bytes: int, payload_bytes: int, limit: int = MAX_PAYLOAD_BYTES) -> None:
+    if json_bytes > MAX_JSON_BYTES or payload_bytes > limit:
         raise ProtocolError(
             "a message between agent and worker is too large",
             got=f"{json_bytes} + {payload_bytes} bytes",
-            expected=f"<= {MAX_JSON_BYTES} + {MAX_PAYLOAD_BYTES}",
+            expected=f"<= {MAX_JSON_BYTES} + {limit}",
         )
 
 
@@ -74,13 +74,13 @@ def read_blocking(stream: BinaryIO) -> Frame | None:
     return _decode(head, payload)
 
 
-async def read(stream: asyncio.StreamReader) -> Frame:
-    """The next frame.
+async def read(stream: asyncio.StreamReader, limit: int = MAX_PAYLOAD_BYTES) -> Frame:
+    """The next frame, its payload no longer than `limit` bytes.
 
     Raises:
         EOFError: the stream ended (as asyncio.IncompleteReadError).
         ProtocolError: what came is not a frame.
     """
     json_bytes, payload_bytes = _LENGTHS.unpack(await stream.readexactly(_LENGTHS.size))
-    _check(json_bytes, payload_bytes)
+    _check(json_bytes, payload_bytes, limit)
     return _decode(await stream.readexactly(json_bytes), await stream.readexactly(payload_bytes))

@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     connect.set_defaults(run=_connect)
     status = commands.add_parser("status", parents=[common], help="ask the running agent what it is")
     status.set_defaults(run=_status)
+    worker = commands.add_parser("worker", help="for systemd, with the agent's connection as stdin")
+    worker.set_defaults(run=_worker)
     release = commands.add_parser("release", parents=[common], help="for `edge devices install`")
     release.add_argument("step", choices=["add", "try", "activate", "settle", "prune"])
     release.add_argument("--root", type=Path, default=Path(), help="the folder that releases are in")
@@ -137,6 +139,12 @@ def _connect(options: argparse.Namespace) -> None:
     from device_agent import bridge, home
 
     bridge.connect(options.socket or home.socket_path(_state_dir(options)))
+
+
+def _worker(_: argparse.Namespace) -> None:
+    from device_agent import keeper
+
+    keeper.main()
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -16,6 +16,8 @@
     POST   /edge/v1/models/{name}/deploy     DeployRequest -> events, the result a Deployed
     POST   /edge/v1/models/{name}/rollback   events, the result a Deployed
     POST   /edge/v1/models/{name}/benchmark  BenchmarkRequest -> events, the result a BenchmarkResult
+    GET    /edge/v1/logs?lines=N&follow=1&level=info   JSON lines, oldest first
+    GET    /metrics                          Prometheus text format 0.0.4
     GET    /v2, /v2/health/*, /v2/models/*   Open Inference Protocol v2
 
 Uploads follow tus 1.0 (https://tus.io/protocols/resumable-upload): HEAD for the offset, PATCH at the
@@ -23,7 +25,10 @@ offset, a checksum per chunk. `Upload-Digest: sha256:<hex>` is the digest of the
 for a digest whose upload is unfinished answers with that upload and its offset.
 
 Events are newline-delimited JSON (`application/x-ndjson`), each an `Event`; the last one has kind
-`result` or `error`. Errors elsewhere are `EdgeError.to_json()` with the class's HTTP status.
+`result` or `error`. Errors elsewhere are `EdgeError.to_json()` with the class's HTTP status. Every answer
+has an `X-Request-Id`: the request's own where it brought one, else one made here; errors and log lines
+that belong to the request carry it too. 429 comes with `Retry-After`; `Edge-Timeout-Ms` of an inference
+is how long its client waits.
 """
 
 from __future__ import annotations
@@ -84,12 +89,13 @@ class AgentInfo:
     ram_bytes: int
     disk_free_bytes: int
     runtimes: tuple[RuntimeInfo, ...]
-    isolation: str  # how workers are contained
+    isolation: str  # of workers: `unit`, a sandboxed systemd unit each; `process`, which is weaker
     on_demand: bool
     state_dir: str
     state: MachineState
     release: str | None = None  # what `edge devices install` installed; None where it did not
     trust: TrustInfo | None = None  # None: an agent from before there were signatures
+    isolation_gaps: tuple[str, ...] = ()  # what of the isolation this machine does not enforce
 
 
 @frozen

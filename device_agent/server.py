@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -15,14 +16,17 @@ import uvicorn
 from attrs import frozen
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from device_agent import chunks, home, log, network, notify, peers
+from device_agent import chunks, home, isolation, limits, log, network, notify, peers
 from device_agent.agent import Agent, open_agent
 from device_agent.ballast import Ballast
+from device_agent.gate import Gate, bounded_protocol
 from device_agent.lifetime import Lifetime
+from device_agent.limits import Limits
 from device_agent.network import TlsSettings
-from device_agent.routes import control, inference, models, transfers
+from device_agent.routes import control, inference, models, observation, transfers
 from device_agent.web import EXCEPTION_HANDLERS
 
 KEEP_ALIVE_S = 75
@@ -34,7 +38,13 @@ _M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 def application(agent: Agent, *, over_network: bool = False) -> Starlette:
     """The routes, answering for this agent: all of them, or what is open to the network."""
-    routes = [*control.ROUTES, *transfers.ROUTES, *models.ROUTES, *inference.ROUTES]
+    routes = [
+        *control.ROUTES,
+        *transfers.ROUTES,
+        *models.ROUTES,
+        *inference.ROUTES,
+        *observation.ROUTES,
+    ]
     app = Starlette(
         routes=[network.over_network(route) for route in routes] if over_network else routes,
         exception_handlers=EXCEPTION_HANDLERS,
@@ -144,16 +154,20 @@ async def _serve(
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(DISK_THREADS, "disk"))
     lifetime = Lifetime(lambda: setattr(server, "should_exit", True), on_demand=options.on_demand)
-    agent = open_agent(state_dir, lifetime, accept_unsigned=options.accept_unsigned)
-    protocol = _checking(chunks.protocol(agent.uploads), options.group)
-    server = _Server(_configuration(application(agent), protocol))
+    allowed = limits.of_this_machine()
+    hidden = tuple(dict.fromkeys((str(state_dir), str(Path(sock.getsockname()).parent))))
+    contained = isolation.choose(os.environ, allowed, hidden)
+    agent = open_agent(state_dir, lifetime, contained, accept_unsigned=options.accept_unsigned)
+    protocol = _checking(bounded_protocol(chunks.protocol(agent.uploads), allowed.connections), options.group)
+    app = Gate(application(agent), agent.metrics, allowed)
+    server = _Server(_configuration(app, protocol))
     server.lifetime = lifetime
     for number in (signal.SIGINT, signal.SIGTERM):
         # until uvicorn handles them, and when it raises those it caught once more at its end
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     log.event("serving", state_dir=str(state_dir), socket=sock.getsockname(), on_demand=options.on_demand)
     try:
-        async with notify.reported(), _network(agent, secure, options.tls):
+        async with notify.reported(), _network(agent, secure, options.tls, allowed):
             await server.serve(sockets=[sock])
     finally:
         await lifetime.drain()
@@ -162,13 +176,16 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _network(agent: Agent, sock: socket.socket | None, tls: TlsSettings | None) -> AsyncIterator[None]:
+async def _network(
+    agent: Agent, sock: socket.socket | None, tls: TlsSettings | None, allowed: Limits
+) -> AsyncIterator[None]:
     """While in this context, the TLS listener answers, where there is one."""
     if sock is None or tls is None:
         yield
         return
     secured = network.context(tls)
-    configuration = _configuration(application(agent, over_network=True), H11Protocol)
+    app = Gate(application(agent, over_network=True), agent.metrics, allowed)
+    configuration = _configuration(app, H11Protocol)
     configuration.ssl_context_factory = lambda *_: secured
     configuration.limit_concurrency = network.MAX_CONNECTIONS
     server = _NetworkServer(configuration)
@@ -181,7 +198,7 @@ async def _network(agent: Agent, sock: socket.socket | None, tls: TlsSettings | 
         await task
 
 
-def _configuration(app: Starlette, protocol: type[H11Protocol]) -> uvicorn.Config:
+def _configuration(app: ASGIApp, protocol: type[H11Protocol]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=protocol,

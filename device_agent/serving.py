@@ -1,8 +1,8 @@
 """The models that answer: which generation is live, and warm workers to run them.
 
-A worker is started by the first request for its generation, kept, and stopped when there are too many
-(least recently used first) or its generation has been replaced. One that died is replaced at the next
-request.
+A worker is started by the first request for its generation, kept, and stopped when there are too many or
+idle ones hold too much memory (least recently used first), or its generation has been replaced. One that
+died is replaced at the next request. Requests of one model wait for each other, and only so many.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from contextlib import asynccontextmanager
 
 from attrs import define, field, frozen
 
-from device_agent import log, parity
+from device_agent import isolation, log, parity
 from device_agent.bench import Measurement
 from device_agent.bench import check as check_benchmark
-from device_agent.errors import ActivationFailed, EdgeError, UnknownModel
+from device_agent.errors import ActivationFailed, EdgeError, Overloaded, UnknownModel
+from device_agent.isolation import Isolation
+from device_agent.metrics import resident_bytes
 from device_agent.parity import Sample, golden_samples
+from device_agent.patience import Ticket
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult, Parity
 from device_agent.store import Generation
 from device_agent.tensors import Tensor
 from device_agent.worker import Loaded, Worker
-
-MAX_WARM_WORKERS = 4
 
 
 @frozen
@@ -41,11 +42,24 @@ class _Warm:
     lock: asyncio.Lock = field(factory=asyncio.Lock)
 
 
+@define
+class WorkerCounts:
+    """What has happened to workers since the agent began."""
+
+    started: int = 0
+    failed: int = 0  # died, hung or could not load
+    replaced: int = 0  # started anew for a request because the one before had died
+    evicted: int = 0  # ended because there were too many, or they held too much memory
+
+
 class Serving:
     """The live generations and their workers. Used from the event loop's thread only."""
 
-    def __init__(self, *, max_warm_workers: int = MAX_WARM_WORKERS) -> None:
-        self._max_warm_workers = max_warm_workers
+    def __init__(self, contained: Isolation) -> None:
+        self.counts = WorkerCounts()
+        self.isolation = contained
+        self.gaps = isolation.expected_gaps(contained.kind)  # what is not enforced; what the last worker said
+        self._limits = contained.limits
         self._live: dict[str, Generation] = {}
         self._warm: dict[_Key, _Warm] = {}  # least recently used first
 
@@ -75,10 +89,33 @@ class Serving:
             )
         return generation
 
-    async def infer(self, generation: Generation, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run a generation once in its warm worker."""
-        async with self._worker(generation) as worker:
+    async def infer(
+        self, generation: Generation, inputs: Mapping[str, Tensor], ticket: Ticket | None = None
+    ) -> dict[str, Tensor]:
+        """Run a generation once in its warm worker.
+
+        Raises:
+            Overloaded: too many requests of this model wait already.
+            WorkerFailed: the model's process crashed, hung or could not be started.
+            InvalidRequest: an input does not fit.
+        """
+        async with self._worker(generation, ticket or Ticket()) as worker:
             return await worker.infer(inputs)
+
+    def depths(self) -> dict[str, int]:
+        """How many requests run or wait, by model."""
+        found = dict.fromkeys(sorted(self._live), 0)
+        for key, warm in self._warm.items():
+            found[key.name] = found.get(key.name, 0) + warm.users
+        return found
+
+    def workers(self) -> dict[str, list[int]]:
+        """The pids of the warm workers, by model."""
+        found: dict[str, list[int]] = {}
+        for key, warm in self._warm.items():
+            if warm.worker is not None and warm.worker.alive:
+                found.setdefault(key.name, []).append(warm.worker.pid)
+        return found
 
     async def preflight(self, generation: Generation) -> Parity:
         """Load a generation in a worker of its own and replay its golden samples.
@@ -134,24 +171,49 @@ class Serving:
         await asyncio.gather(*(worker.stop() for worker in workers))
 
     @asynccontextmanager
-    async def _worker(self, generation: Generation) -> AsyncIterator[Worker]:
+    async def _worker(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Worker]:
         """The warm worker of a generation, for this request alone."""
         key = _Key(generation.name, generation.number)
-        warm = self._warm.pop(key) if key in self._warm else _Warm()
+        warm = self._warm.get(key) or _Warm()
+        if warm.users >= self._limits.queue:
+            raise Overloaded(
+                "too many requests wait for this model", where=key.name, expected=f"<= {self._limits.queue}"
+            )
+        self._warm.pop(key, None)
         self._warm[key] = warm  # now the last one, the most recently used
         warm.users += 1
         try:
             async with warm.lock:
+                ticket.begun = True
                 if warm.worker is not None and not warm.worker.alive:
+                    self.counts.replaced += 1
                     await warm.worker.stop()
                     warm.worker = None
                 if warm.worker is None:
-                    warm.worker, _ = await _started(generation)
-                yield warm.worker
+                    await self._trim(1)
+                    warm.worker, _ = await self._started(generation)
+                try:
+                    yield warm.worker
+                finally:
+                    self.counts.failed += not warm.worker.alive
         finally:
             warm.users -= 1
-        idle = [key for key, other in self._warm.items() if other.users == 0]
-        await self._stop(idle[: max(0, len(self._warm) - self._max_warm_workers)])
+        await self._trim(0)
+
+    async def _trim(self, coming: int) -> None:
+        """End idle workers, least recently used first, as far as the limits ask for `coming` more."""
+        held = {
+            key: 0 if warm.worker is None else resident_bytes(warm.worker.pid)
+            for key, warm in self._warm.items()
+        }
+        idle = [key for key, warm in self._warm.items() if warm.users == 0]
+        count, total = len(held) - coming, sum(held.values())
+        gone = []
+        while idle and (count + coming > self._limits.warm_workers or total > self._limits.warm_bytes):
+            gone.append(idle.pop(0))
+            count, total = count - 1, total - held[gone[-1]]
+        self.counts.evicted += len(gone)
+        await self._stop(gone)
 
     async def _stop(self, keys: list[_Key]) -> None:
         for key in keys:
@@ -164,22 +226,33 @@ class Serving:
 
     @asynccontextmanager
     async def _fresh(self, generation: Generation, threads: int = 1) -> AsyncIterator[tuple[Worker, Loaded]]:
-        worker, loaded = await _started(generation, threads)
+        worker, loaded = await self._started(generation, threads)
         try:
             yield worker, loaded
         finally:
+            self.counts.failed += not worker.alive
             await worker.stop()
 
+    async def _started(self, generation: Generation, threads: int = 1) -> tuple[Worker, Loaded]:
+        label = f"{generation.name} generation {generation.number}"
+        path = generation.folder / generation.config.model
+        try:
+            worker = await Worker.start(label, path, self.isolation)
+            self.counts.started += 1
+            self.gaps = worker.gaps or self._unit_gaps()
+            try:
+                loaded = await worker.load(generation.config, threads=threads)
+            except BaseException:
+                await worker.stop()
+                raise
+        except EdgeError:
+            self.counts.failed += 1
+            raise
+        log.event("worker started", model=generation.name, generation=generation.number, pid=worker.pid)
+        return worker, loaded
 
-async def _started(generation: Generation, threads: int = 1) -> tuple[Worker, Loaded]:
-    worker = await Worker.start(f"{generation.name} generation {generation.number}")
-    try:
-        loaded = await worker.load(generation.config, generation.folder, threads=threads)
-    except BaseException:
-        await worker.stop()
-        raise
-    log.event("worker started", model=generation.name, generation=generation.number, pid=worker.pid)
-    return worker, loaded
+    def _unit_gaps(self) -> tuple[str, ...]:
+        return isolation.expected_gaps(self.isolation.kind) if self.isolation.kind == isolation.UNIT else ()
 
 
 async def _replay(

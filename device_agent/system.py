@@ -15,13 +15,27 @@ from device_agent import runtimes
 from device_agent.protocol import PROTOCOL_VERSION, AgentInfo, MachineState, TrustInfo
 
 WORD_BITS = sys.maxsize.bit_length() + 1
-ISOLATION = "subprocess with rlimits and no new privileges"
 _32_BIT_USERLAND = {"aarch64": "armv7l", "x86_64": "i686"}  # what such a userland's wheels are called
 _CPU_MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model", "uarch")
 
 
-def describe(state_dir: Path, *, on_demand: bool, trust: TrustInfo | None = None) -> AgentInfo:
-    """The agent's description of itself, of what it trusts, and of its machine."""
+def describe(
+    state_dir: Path,
+    *,
+    on_demand: bool,
+    isolation: str = "process",
+    gaps: tuple[str, ...] = (),
+    trust: TrustInfo | None = None,
+) -> AgentInfo:
+    """The agent's description of itself and of its machine.
+
+    Args:
+        state_dir: of the agent.
+        on_demand: whether it ends by itself.
+        isolation: the kind, see `isolation`.
+        gaps: what of it is not enforced here.
+        trust: who may deploy.
+    """
     return AgentInfo(
         protocol=PROTOCOL_VERSION,
         agent_version=device_agent.__version__,
@@ -36,7 +50,8 @@ def describe(state_dir: Path, *, on_demand: bool, trust: TrustInfo | None = None
         ram_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         disk_free_bytes=disk_free_bytes(state_dir),
         runtimes=runtimes.installed(),
-        isolation=ISOLATION,
+        isolation=isolation,
+        isolation_gaps=gaps,
         on_demand=on_demand,
         state_dir=str(state_dir),
         state=machine_state(),

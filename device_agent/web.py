@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ExceptionHandler
 
-from device_agent import codec, log
-from device_agent.errors import AgentUnreachable, DeviceError, EdgeError, InvalidRequest
+from device_agent import codec, gate, log
+from device_agent.errors import AgentUnreachable, DeviceError, EdgeError, InvalidRequest, Overloaded
 from device_agent.lifetime import Lifetime
 from device_agent.protocol import EVENTS_MEDIA_TYPE, Event
 
@@ -130,8 +130,10 @@ def unexpected(error: BaseException) -> DeviceError:
 
 
 def _edge_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, Overloaded):
+        return gate.refusal(error)
     if isinstance(error, EdgeError):
-        return JSONResponse(error.to_json(), error.http_status)
+        return JSONResponse(gate.body_of(error), error.http_status)
     return _surprise(_, error)  # never: the table below gives no other
 
 
@@ -143,7 +145,7 @@ def _http_error(request: Request, error: Exception) -> Response:
         "no such method here" if status == 405 else "no such path",
         got=f"{request.method} {request.url.path[:200]}",
     )
-    return JSONResponse(refusal.to_json(), status, headers=dict(allowed or {}))
+    return JSONResponse(gate.body_of(refusal), status, headers=dict(allowed or {}))
 
 
 def _gone(_: Request, __: Exception) -> Response:
@@ -152,7 +154,7 @@ def _gone(_: Request, __: Exception) -> Response:
 
 def _surprise(request: Request, error: Exception) -> Response:
     log.fault("request failed", error, method=request.method, path=request.url.path)
-    return JSONResponse(unexpected(error).to_json(), 500)
+    return JSONResponse(gate.body_of(unexpected(error)), 500)
 
 
 EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {

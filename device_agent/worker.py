@@ -1,31 +1,31 @@
-"""A worker process as the agent sees it: start, load, infer, benchmark, stop, each with a deadline."""
+"""A worker as the agent sees it: start, load, infer, benchmark, stop, each with a deadline."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
 
-import device_agent
-from device_agent import codec, errors, frames, tensors
+from device_agent import codec, errors, frames, keeper, log, tensors
 from device_agent.bench import Measurement
 from device_agent.bundle import BundleConfig
 from device_agent.errors import EdgeError, InvalidRequest, ProtocolError, WorkerFailed
 from device_agent.frames import Frame
+from device_agent.isolation import Isolation
+from device_agent.link import Link
 from device_agent.protocol import BenchmarkRequest
 from device_agent.tensors import Tensor
 
+START_DEADLINE_S = 30.0
 LOAD_DEADLINE_S = 120.0
 ANSWER_DEADLINE_S = 60.0  # for one inference; while benchmarking, from one sign of life to the next
 STOP_DEADLINE_S = 1.0
-STDERR_TAIL_BYTES = 2000
-_STREAM_LIMIT_BYTES = 1 << 20
+# what answers may be long: a worker that its model took over shall not fill the agent's memory
+_PAYLOAD_BYTES = {"outputs": 64 << 20, "measured": 32 << 20}
+_LIMITS = {keeper.OUT_OF_MEMORY: "more memory than its limit", keeper.TOO_MANY_TASKS: "too many tasks"}
 
 
 @frozen
@@ -40,63 +40,50 @@ class Worker:
     """One worker process and its one model. Made by `start`; not for two requests at once.
 
     Every request raises WorkerFailed when the process dies, hangs past its deadline or answers nonsense;
-    the process is dead afterwards (`alive` is False) and nothing else is harmed.
+    the process and all that it started are dead afterwards (`alive` is False) and nothing else is harmed.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, label: str) -> None:
-        self._process = process
+    def __init__(self, link: Link, label: str, title: str) -> None:
+        self.pid = 0  # of the worker process
+        self.gaps: tuple[str, ...] = ()  # what of the containment is not enforced
+        self._link = link
         self._label = label
-        self._stderr = bytearray()
-        self._draining = asyncio.create_task(self._drain_stderr())
+        self._title = title
 
     @classmethod
-    async def start(cls, label: str) -> Worker:
-        """Start a worker process without a model.
+    async def start(cls, label: str, model: Path, isolation: Isolation) -> Worker:
+        """Start a worker that has not loaded its model yet.
 
         Args:
             label: names the model in errors.
+            model: its file, which is opened here; the worker needs no right to find it.
+            isolation: what it is started in.
 
         Raises:
-            WorkerFailed: the operating system refused.
+            WorkerFailed: it cannot be started, or does not come up.
         """
-        # where this very package is (a folder, or the agent's archive) goes before all else
-        search = [str(Path(device_agent.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+        worker = cls(await Link.make(label, model, isolation), label, model.name)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "device_agent.worker_main"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=_STREAM_LIMIT_BYTES,
-                # `-m` puts the working folder first on Python's path: never one that holds a model's files
-                cwd="/",
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))},
-                start_new_session=True,
-            )
-        except OSError as e:
-            raise WorkerFailed("cannot start a worker process", where=label, got=str(e)) from e
-        return cls(process, label)
+            hello = await worker._exchange(None, "hello", START_DEADLINE_S)
+            worker.pid = int(hello.head["pid"])
+            worker.gaps = tuple(str(gap)[:80] for gap in hello.head["gaps"])[:8]
+        except (KeyError, TypeError, ValueError) as e:
+            raise await worker._nonsense(str(e)) from e
+        except BaseException:
+            await worker.stop()
+            raise
+        return worker
 
     @property
     def alive(self) -> bool:
         """Whether the process can still answer."""
-        return self._process.returncode is None
-
-    @property
-    def pid(self) -> int:
-        """Of the worker process."""
-        return self._process.pid
+        return not self._link.over
 
     async def load(
-        self, config: BundleConfig, folder: Path, *, threads: int = 1, deadline_s: float = LOAD_DEADLINE_S
+        self, config: BundleConfig, *, threads: int = 1, deadline_s: float = LOAD_DEADLINE_S
     ) -> Loaded:
-        """Load the model that a bundle's config names, from the folder that holds it."""
-        head = {
-            "kind": "load",
-            "runtime": config.runtime,
-            "path": str(folder / config.model),
-            "threads": threads,
-        }
+        """Load the model in the file that the worker was started with."""
+        head = {"kind": "load", "runtime": config.runtime, "title": self._title, "threads": threads}
         answer = await self._exchange(Frame(head), "loaded", deadline_s)
         load_ns, version = answer.head.get("load_ns"), answer.head.get("version")
         if not isinstance(load_ns, int) or not isinstance(version, str):
@@ -133,19 +120,18 @@ class Worker:
             raise await self._nonsense(str(e)) from e
 
     async def stop(self) -> None:
-        """End the process: by closing its stdin, by force if that is not enough."""
-        stdin = self._process.stdin
-        if stdin is not None:
-            stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), STOP_DEADLINE_S)
-        except asyncio.TimeoutError:
-            await self._kill()
-        await self._reap()
+        """End the worker: by closing its socket, by force if that is not enough."""
+        if not self._link.over:
+            self._link.writer.close()
+        ending = asyncio.ensure_future(self._link.ended())
+        await asyncio.wait({ending}, timeout=STOP_DEADLINE_S)
+        if not ending.done():
+            self._link.let_go()
+        await ending
 
     async def _exchange(
         self,
-        request: Frame,
+        request: Frame | None,
         expected: str,
         deadline_s: float,
         progress: Callable[[int, int], None] | None = None,
@@ -153,27 +139,29 @@ class Worker:
         """Send a frame and wait for its answer; the process does not survive anything but an answer."""
         if not self.alive:
             raise await self._died()
-        deadline = _Deadline(self._process, deadline_s)
+        deadline = _Deadline(self._link, deadline_s)
         try:
-            await self._send(request)
+            if request is not None:
+                self._link.writer.write(request.encode())
+                await self._link.writer.drain()
             while True:
-                answer = await self._receive()
+                answer = await frames.read(self._link.reader, _PAYLOAD_BYTES.get(expected, 0))
                 if answer.kind != "progress" or progress is None:
                     break
                 deadline.renew()
                 progress(int(answer.head["done"]), int(answer.head["total"]))
         except (EOFError, ConnectionError):
             if deadline.passed:
-                await self._kill()
+                await self._gone()
+                did = "did not come up" if request is None else f"did not answer to {request.kind!r}"
                 raise WorkerFailed(
-                    f"the worker did not answer to {request.kind!r} within {deadline_s:g} s and was ended",
-                    where=self._label,
+                    f"the worker {did} within {deadline_s:g} s and was ended", where=self._label
                 ) from None
             raise await self._died() from None
         except (ProtocolError, KeyError, TypeError, ValueError) as e:
             raise await self._nonsense(str(e)) from e
         except asyncio.CancelledError:  # its answer would be taken for the next request's
-            self._end()
+            self._link.let_go()
             raise
         finally:
             deadline.clear()
@@ -182,19 +170,6 @@ class Worker:
         if answer.kind != expected:
             raise await self._nonsense(answer.kind)
         return answer
-
-    async def _send(self, frame: Frame) -> None:
-        stdin = self._process.stdin
-        if stdin is None:
-            raise EOFError
-        stdin.write(frame.encode())
-        await stdin.drain()
-
-    async def _receive(self) -> Frame:
-        stdout = self._process.stdout
-        if stdout is None:
-            raise EOFError
-        return await frames.read(stdout)
 
     def _refusal(self, answer: Frame) -> EdgeError:
         """The error a worker answered with. It may be of a lying worker: only these kinds are passed on."""
@@ -207,56 +182,32 @@ class Worker:
         return WorkerFailed(error.what, where=error.where or self._label, got=error.got)
 
     async def _nonsense(self, got: str) -> WorkerFailed:
-        await self._kill()
-        return WorkerFailed("the worker answered nonsense and was ended", where=self._label, got=got)
+        self._link.let_go()
+        await self._gone()
+        return WorkerFailed("the worker answered nonsense and was ended", where=self._label, got=got[:500])
 
     async def _died(self) -> WorkerFailed:
-        await self._kill()
-        code = self._process.returncode or 0
-        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with status {code}"
-        said = bytes(self._stderr).decode(errors="replace").strip()
-        return WorkerFailed(f"the model's worker process {how}", where=self._label, got=said or None)
+        how = _how(await self._gone())
+        said = self._link.said()
+        return WorkerFailed(f"the model's worker process {how}", where=self._label, got=said[-1000:] or None)
 
-    async def _kill(self) -> None:
-        # the end of its stdout may be seen before its death: give the true cause a moment to arrive
-        with suppress(asyncio.TimeoutError):
-            stdout = self._process.stdout
-            if stdout is not None and stdout.at_eof():
-                await asyncio.wait_for(self._process.wait(), STOP_DEADLINE_S)
-        self._end()
-        await self._process.wait()
-        await self._reap()
-
-    def _end(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
-
-    async def _reap(self) -> None:
-        with suppress(asyncio.TimeoutError):  # a process that it started may hold its stderr open
-            await asyncio.wait_for(self._draining, STOP_DEADLINE_S)
-        stdin = self._process.stdin
-        if stdin is not None:
-            stdin.close()
-            with suppress(ConnectionError):
-                await stdin.wait_closed()
-
-    async def _drain_stderr(self) -> None:
-        stderr = self._process.stderr
-        while stderr is not None and (chunk := await stderr.read(1 << 16)):
-            self._stderr += chunk
-            del self._stderr[:-STDERR_TAIL_BYTES]
+    async def _gone(self) -> keeper.Ending | None:
+        """Wait for the end of all of it, and log it with its last words."""
+        ending = await self._link.ended()
+        log.warning("worker ended", model=self._label, how=_how(ending), stderr=self._link.said())
+        return ending
 
 
 class _Deadline:
-    """Kills a process when its time is up, so that whoever reads from it sees the end.
+    """Ends a worker when its time is up, so that whoever reads from it sees the end.
 
     Not `asyncio.wait_for`: before Python 3.12 that may swallow a cancellation that comes just as the
     awaited thing is done.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, seconds: float) -> None:
+    def __init__(self, link: Link, seconds: float) -> None:
         self.passed = False
-        self._process = process
+        self._link = link
         self._seconds = seconds
         self._timer: asyncio.TimerHandle | None = None
         self.renew()
@@ -273,8 +224,17 @@ class _Deadline:
 
     def _pass(self) -> None:
         self.passed = True
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        self._link.let_go()
+
+
+def _how(ending: keeper.Ending | None) -> str:
+    if ending is None:
+        return "is gone, and nobody saw how"
+    if ending.limit is not None:
+        return f"was ended for {_LIMITS.get(ending.limit, ending.limit)}"
+    if ending.status < 0:
+        return f"was killed by {_signal_name(-ending.status)}"
+    return f"ended with status {ending.status}"
 
 
 def _signal_name(number: int) -> str:

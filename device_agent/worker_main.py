@@ -1,19 +1,17 @@
-"""The worker process: one model, frames in on stdin, frames out on stdout, ends when stdin ends.
+"""The worker process: one model, frames in and out on a socket, ends when that ends.
 
-    load       {runtime, path, threads}             -> loaded {inputs, outputs, load_ns, version}
-    infer      payload: inputs                      -> outputs, payload: outputs
-    benchmark  {request}, payload: inputs           -> progress {done, total} ..., measured, payload: JSON
-    anything that fails                             -> error {error}
+    (at its start)                              -> hello {pid, gaps}
+    load       {runtime, title, threads}        -> loaded {load_ns, version}
+    infer      payload: inputs                  -> outputs, payload: outputs
+    benchmark  {request}, payload: inputs       -> progress {done, total} ..., measured, payload: JSON
+    anything that fails                         -> error {error}
 
-Started by `worker.Worker`, never by hand.
+Made by `keeper`, never by hand. What a runtime prints goes to stderr, never among the frames.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import resource
-import signal
+import socket
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -24,44 +22,28 @@ from device_agent.frames import Frame
 from device_agent.protocol import BenchmarkRequest
 from device_agent.runtimes.base import Session
 
-MAX_OPEN_FILES = 256
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-_PR_SET_NO_NEW_PRIVS = 38
 
+def run(sock: socket.socket, model: int, pid: int, gaps: tuple[str, ...]) -> None:
+    """Answer frames until there are no more.
 
-def contain() -> None:
-    """Give up what a model's loader has no use for, before it sees a byte of the model.
-
-    No limit on address space: C++ runtimes reserve far more than they use.
+    Args:
+        sock: where they come from and go to.
+        model: the model's file, open.
+        pid: by which the agent knows this process.
+        gaps: what of the containment this machine does not enforce.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = MAX_OPEN_FILES if most == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    libc = ctypes.CDLL(None, use_errno=True)
-    # both are second fences (stdin's end and the agent's own rights are the first): where a kernel
-    # refuses them, the worker runs without
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
-def claim_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Take stdin and stdout for frames; whatever a runtime prints goes to stderr from here on."""
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    return requests, answers
+    loop = WorkerLoop(sock.makefile("rb"), sock.makefile("wb"), Path(f"/proc/self/fd/{model}"))
+    loop.send(Frame({"kind": "hello", "pid": pid, "gaps": gaps}))
+    loop.run()
 
 
 class WorkerLoop:
     """Answers frames until there are no more."""
 
-    def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
+    def __init__(self, requests: BinaryIO, answers: BinaryIO, model: Path) -> None:
         self._requests = requests
         self._answers = answers
+        self._model = model
         self._session: Session | None = None
 
     def run(self) -> None:
@@ -74,9 +56,10 @@ class WorkerLoop:
             except Exception as e:  # noqa: BLE001 - a runtime may raise anything; the agent must hear of it
                 error = WorkerFailed(f"the runtime failed in {frame.kind!r}", got=repr(e)[:500])
                 answer = Frame({"kind": "error", "error": error.to_json()})
-            self._send(answer)
+            self.send(answer)
 
-    def _send(self, frame: Frame) -> None:
+    def send(self, frame: Frame) -> None:
+        """Send one frame."""
         self._answers.write(frame.encode())
         self._answers.flush()
 
@@ -101,20 +84,14 @@ class WorkerLoop:
         head = frame.head
         runtime = runtimes.get(head["runtime"])
         begin = time.perf_counter_ns()
-        self._session = runtime.load(Path(head["path"]), threads=head["threads"])
+        try:
+            self._session = runtime.load(self._model, threads=head["threads"])
+        except EdgeError as e:
+            if e.where == self._model.name:  # a descriptor's number tells nobody anything
+                e.where = str(head["title"])
+            raise
         load_ns = time.perf_counter_ns() - begin
         return Frame({"kind": "loaded", "load_ns": load_ns, "version": runtime.version()})
 
     def _progress(self, done: int, total: int) -> None:
-        self._send(Frame({"kind": "progress", "done": done, "total": total}))
-
-
-def main() -> None:
-    """Contain this process, then answer until the agent closes stdin."""
-    contain()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is the agent's to handle
-    WorkerLoop(*claim_streams()).run()
-
-
-if __name__ == "__main__":
-    main()
+        self.send(Frame({"kind": "progress", "done": done, "total": total}))

@@ -21,8 +21,13 @@ async def describe(request: Request) -> Response:
     agent = agent_of(request)
 
     def describe_all() -> AgentInfo:
-        on_demand = agent.lifetime.on_demand
-        return system.describe(agent.state_dir, on_demand=on_demand, trust=agent.trust.describe())
+        return system.describe(
+            agent.state_dir,
+            on_demand=agent.lifetime.on_demand,
+            isolation=agent.serving.isolation.kind,
+            gaps=agent.serving.gaps,
+            trust=agent.trust.describe(),
+        )
 
     return answer(await asyncio.to_thread(describe_all))
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from device_agent import oip, web
+from device_agent import oip, patience, web
 from device_agent.errors import InvalidRequest
 from device_agent.routes import agent_of
 from device_agent.store import Generation
@@ -53,10 +53,13 @@ async def infer(request: Request) -> Response:
         )
     has_length = oip.HEADER_LENGTH in request.headers
     header_length = web.number(request, oip.HEADER_LENGTH) if has_length else None
+    seconds = patience.deadline_s(request)
     body = await web.body(request, MAX_BODY_BYTES)
     with agent.lifetime.held():
         asked = await asyncio.to_thread(oip.decode_request, body, header_length)
-        outputs = await agent.serving.infer(generation, asked.inputs)
+        outputs = await patience.answered(
+            request, lambda ticket: agent.serving.infer(generation, asked.inputs, ticket), seconds
+        )
         answer, answer_header = await asyncio.to_thread(oip.encode_response, asked, generation, outputs)
     if answer_header is None:
         return Response(answer, media_type="application/json")

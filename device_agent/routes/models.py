@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from device_agent import web
+from device_agent.agent import Agent
 from device_agent.bench import check
 from device_agent.bundle import check_digest, check_name
-from device_agent.protocol import BenchmarkRequest, DeployRequest, Event
+from device_agent.errors import EdgeError
+from device_agent.protocol import BenchmarkRequest, Deployed, DeployRequest, Event
 from device_agent.routes import agent_of
 from device_agent.trust import Offer
 
@@ -56,7 +58,7 @@ async def deploy(request: Request) -> Response:
     offer = Offer(asked.statement, asked.signature, must=request.app.state.network)
     return await web.events(
         agent.lifetime,
-        lambda emit: agent.activator.deploy(name, digest, emit, offer),
+        lambda emit: _counted(agent, "deploy", agent.activator.deploy(name, digest, emit, offer)),
         cancel_on_disconnect=False,
     )
 
@@ -65,7 +67,9 @@ async def rollback(request: Request) -> Response:
     """Events, the result a Deployed. It goes on if the client goes away."""
     agent, name = agent_of(request), check_name(request.path_params["name"])
     return await web.events(
-        agent.lifetime, lambda emit: agent.activator.rollback(name, emit), cancel_on_disconnect=False
+        agent.lifetime,
+        lambda emit: _counted(agent, "rollback", agent.activator.rollback(name, emit)),
+        cancel_on_disconnect=False,
     )
 
 
@@ -82,6 +86,17 @@ async def benchmark(request: Request) -> Response:
         )
 
     return await web.events(agent.lifetime, measure, cancel_on_disconnect=True)
+
+
+async def _counted(agent: Agent, operation: str, running: Awaitable[Deployed]) -> Deployed:
+    """An activation, counted by how it ends."""
+    try:
+        deployed = await running
+    except EdgeError as e:
+        agent.metrics.deployed(operation, e.code)
+        raise
+    agent.metrics.deployed(operation, "unchanged" if deployed.unchanged else "committed")
+    return deployed
 
 
 ROUTES = [

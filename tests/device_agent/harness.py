@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from device_agent import limits, tree
 from device_agent.bundle import (
     GOLDEN_INPUTS_TYPE,
     GOLDEN_OUTPUTS_TYPE,
@@ -30,6 +31,7 @@ from device_agent.bundle import (
     write_bundle,
 )
 from device_agent.errors import ActivationFailed, from_json
+from device_agent.isolation import Isolation
 from device_agent.parity import compare, figures, golden_samples
 from device_agent.protocol import Parity
 from device_agent.runtimes.litert import LiteRT
@@ -38,6 +40,7 @@ from device_agent.store import Generation
 from device_agent.tensors import DTYPES, Tensor, pack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+IN_PROCESS = Isolation(limits.of_this_machine(), None, ())
 A_MINUTE = {"warmup_iterations": 0, "min_iterations": 1, "min_seconds": 60.0, "max_seconds": 60.0}
 STATES = ["STAGING", "VERIFIED", "PREFLIGHT", "ACTIVATING", "PROBING", "COMMITTED"]
 NULL_INPUT = TensorSpec("image", "uint8", (1, 4, 4, 3), "NHWC")
@@ -204,9 +207,22 @@ class AgentProcess:
 
 
 def workers_of(agent: AgentProcess) -> list[int]:
-    """The pids of an agent's worker processes."""
-    children = Path(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children").read_text()
-    return [int(pid) for pid in children.split()]
+    """The pids of an agent's worker processes, which its keepers hold."""
+    pending, found = [(agent.process.pid, 0)], []
+    while pending:
+        pid, depth = pending.pop()
+        below = tree.children(pid)
+        if depth and not below and b"keeper" in _command(pid):
+            found.append(pid)
+        pending += [(child, depth + 1) for child in below]
+    return sorted(found)
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def runs(pid: int) -> bool:

@@ -13,7 +13,7 @@ from device_agent.bundle import BundleConfig
 from device_agent.errors import InvalidRequest, RuntimeMissing, WorkerFailed
 from device_agent.protocol import BenchmarkRequest
 from device_agent.worker import Worker
-from tests.device_agent.harness import make_bundle, null_samples
+from tests.device_agent.harness import IN_PROCESS, make_bundle, null_samples
 
 T = TypeVar("T")
 
@@ -30,10 +30,10 @@ def with_worker(
     """What `use` makes of a worker, which is gone afterwards whatever happened."""
 
     async def run() -> T:
-        worker = await Worker.start("digits")
+        worker = await Worker.start("digits", folder / config.model, IN_PROCESS)
         try:
             if load:
-                await worker.load(config, folder)
+                await worker.load(config)
             return await use(worker)
         finally:
             await worker.stop()
@@ -131,7 +131,7 @@ def test_refused_model_is_the_runtimes_reason(config: BundleConfig, tmp_path: Pa
 
     async def use(worker: Worker) -> None:
         with pytest.raises(WorkerFailed, match="null runtime refuses"):
-            await worker.load(config, tmp_path)
+            await worker.load(config)
         with pytest.raises(InvalidRequest, match="no model yet"):
             await worker.infer({})
 
@@ -144,7 +144,7 @@ def test_unknown_runtime(config: BundleConfig, tmp_path: Path) -> None:
 
     async def use(worker: Worker) -> None:
         with pytest.raises(RuntimeMissing):
-            await worker.load(evolve(config, runtime="abacus"), tmp_path)
+            await worker.load(evolve(config, runtime="abacus"))
 
     with_worker(config, tmp_path, use, load=False)
 

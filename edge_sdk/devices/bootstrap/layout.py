@@ -6,11 +6,14 @@ import shlex
 
 from attrs import frozen
 
+from edge_sdk.devices.bootstrap import workers
 from edge_sdk.devices.bootstrap.probe import Facts, script
 
 SERVICES = ("system", "user", "plain")
 SERVICE_USER = "edge-agent"
 UNIT = "edge-agent.service"
+UNITS = "/etc/systemd/system"
+WORKER_SOCKET = "/run/edge-agent-worker.sock"
 
 
 @frozen
@@ -29,6 +32,11 @@ class Layout:
     def supervise(self) -> str | None:
         """The supervisor's script, where there is one."""
         return f"{self.root}/supervise" if self.service == "plain" else None
+
+    @property
+    def worker_units(self) -> tuple[str, ...]:
+        """The units of the workers, by path, where systemd keeps them; the socket is the first."""
+        return tuple(f"{UNITS}/{name}" for name in workers.NAMES) if self.service == "system" else ()
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -52,7 +60,7 @@ def layout(facts: Facts, service: str) -> Layout:
             "/opt/edge-agent",
             "/var/lib/edge-agent",
             "/usr/local/bin/edge-agent",
-            f"/etc/systemd/system/{UNIT}",
+            f"{UNITS}/{UNIT}",
             SERVICE_USER,
             staging,
         )
@@ -66,6 +74,18 @@ def layout(facts: Facts, service: str) -> Layout:
         None,
         staging,
     )
+
+
+def worker_units(where: Layout, python: str) -> dict[str, str]:
+    """The units of the workers by path; none where systemd does not keep the agent as root's."""
+    if where.user is None:
+        return {}
+    texts = workers.units(where.launcher, where.user, WORKER_SOCKET, protect_home=_protect_home(python))
+    return {f"{UNITS}/{name}": text for name, text in texts.items()}
+
+
+def _protect_home(python: str) -> str:
+    return "read-only" if python.startswith(("/home/", "/root/")) else "yes"
 
 
 def launcher(where: Layout) -> str:
@@ -100,7 +120,9 @@ def unit(where: Layout, python: str) -> str:
             launcher=where.launcher,
             user=where.user,
             state=where.state,
-            protect_home="read-only" if python.startswith(("/home/", "/root/")) else "yes",
+            protect_home=_protect_home(python),
+            workers=WORKER_SOCKET,
+            socket=workers.SOCKET,
         )
         if where.service == "system"
         else _USER.format(launcher=where.launcher.replace("%", "%%"))
@@ -126,9 +148,12 @@ _SYSTEM = (
 [Unit]
 Description=Edge agent: keeps models on this device and runs them
 StartLimitIntervalSec=0
+Wants={socket}
+After={socket}
 
 [Service]
 ExecStart={launcher} serve
+Environment=EDGE_AGENT_WORKER_SOCKET={workers}
 User={user}
 Group={user}
 StateDirectory=edge-agent

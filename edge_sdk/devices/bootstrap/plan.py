@@ -9,6 +9,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from edge_sdk.devices.bootstrap import layout as layouts
+from edge_sdk.devices.bootstrap import workers
 from edge_sdk.devices.bootstrap.archive import Archive
 from edge_sdk.devices.bootstrap.layout import UNIT, Layout
 from edge_sdk.devices.bootstrap.probe import Facts, Installation, Python
@@ -136,6 +137,8 @@ def set_up(where: Layout, facts: Facts, python: str) -> list[Step]:
     steps.append(_write("write the launcher", where.launcher, layouts.launcher(where), "755", root))
     if where.unit is not None:
         steps.append(_write("write the unit", where.unit, layouts.unit(where, python), "644", root))
+    for path, text in layouts.worker_units(where, python).items():
+        steps.append(_write(f"write {path.rpartition('/')[2]}", path, text, "644", root))
     if where.supervise is not None:
         steps.append(_write("write the supervisor", where.supervise, layouts.supervisor(where), "755", root))
     steps.append(
@@ -159,6 +162,10 @@ def start(where: Layout) -> list[Step]:
     steps: list[Step] = [
         Run("let systemd read the unit", (*control, "daemon-reload"), root),
         Run("start the agent at boot", (*control, "enable", UNIT), root),
+        *(
+            Run("let systemd start workers", (*control, "restart", workers.SOCKET), root)
+            for _ in where.worker_units[:1]
+        ),
         Run("start the agent", (*control, "restart", "--no-block", UNIT), root),
     ]
     if where.service == "user":
@@ -213,7 +220,11 @@ def remove(where: Layout, found: Installation, *, keep_models: bool) -> list[Ste
         control = _systemctl(where)
         steps += [
             Run("end the agent", (*control, "disable", "--now", UNIT), root, may_fail=True),
-            Run("remove the unit", ("rm", "-f", where.unit or ""), root),
+            *(
+                Run(f"end {name}", (*control, "stop", name), root, may_fail=True)
+                for name in (workers.STOPPED if where.worker_units else ())
+            ),
+            Run("remove the units", ("rm", "-f", where.unit or "", *where.worker_units), root),
             Run("let systemd forget the unit", (*control, "daemon-reload"), root),
             Run("forget its failures", (*control, "reset-failed", UNIT), root, may_fail=True),
         ]

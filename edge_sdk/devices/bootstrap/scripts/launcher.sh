@@ -1,7 +1,7 @@
 # Starts the agent of this device. Upgrades never touch this file: it is what brings a broken one back.
 # Above this line: root, state, user (empty where it is whoever installed it), supervise (or empty).
 set -u
-if [ -n "$user" ] && [ "$(id -un)" != "$user" ]; then
+if [ "${1:-}" != worker ] && [ -n "$user" ] && [ "$(id -un)" != "$user" ]; then
     # the state belongs to the agent's own user: everything, `connect` too, is done as that one
     if [ "$(id -u)" = 0 ]; then exec runuser -u "$user" -- "$0" "$@"; fi
     exec sudo -n -u "$user" -- "$0" "$@"
@@ -49,6 +49,12 @@ begin_trial() { # SECONDS RELEASE ARGUMENT...: ends with the release, or returns
 
 current=$(readlink "$root/current")
 current=${current##*/}
+if [ "${1:-}" = worker ]; then
+    # systemd's, with a connection to the agent as stdin; a worker must be of the agent's own release
+    IFS= read -r release || exit 1
+    case $release in */* | .*) exit 1 ;; esac
+    become "${release:-$current}" worker
+fi
 case ${1:-} in
 serve)
     if [ -f "$trial" ]; then

@@ -1,0 +1,180 @@
+"""The keeper: the small process above a worker that ends all of it when the agent lets go of it.
+
+Its stdin is a connection to the agent: made by systemd for a unit of its own, or by the agent itself.
+
+    agent -> keeper   one line of JSON, an `Order`, with the descriptors of frames, stderr and model file
+    keeper -> agent   one line of JSON, an `Ending`, when the worker has ended and nothing of it is left
+
+The end of the connection ends the worker, and with it whatever it started.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import define, frozen
+
+from device_agent import codec, confine, tree, worker_main
+from device_agent.limits import Limits
+
+MAX_ORDER_BYTES = 1 << 16
+ORDER_FILES = 3
+WATCH_S = 0.2  # how often tasks are counted where the kernel does not limit them
+FEED_S = 5.0  # how often systemd hears from a keeper: a worker might have stopped it
+TOO_MANY_TASKS, OUT_OF_MEMORY = "tasks", "memory"
+_POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
+
+
+@frozen
+class Order:
+    """How a worker is to be kept.
+
+    `unit`: systemd does the containing. `hide`: folders it shall not see, where that can be had.
+    """
+
+    limits: Limits
+    unit: bool
+    hide: tuple[str, ...] = ()
+
+
+@frozen
+class Ending:
+    """How a worker ended: exit status, or a signal's number below zero; `limit`: one that it broke."""
+
+    status: int
+    limit: str | None = None
+
+
+@define
+class _Worker:
+    pid: int
+    count_up_to: int | None  # tasks, where the keeper must count them
+    limit: str | None = None
+
+
+def main() -> None:
+    """Keep one worker; ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is the agent's to handle
+    control = socket.socket(fileno=os.dup(0))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    order, files = _receive(control)
+    frames_file, stderr_file, model_file = files
+    os.dup2(stderr_file, 2)
+    os.dup2(2, 1)
+    os.close(stderr_file)
+    gaps: tuple[str, ...] = ()
+    alone = False
+    if not order.unit:
+        _go_first()  # now: /proc is read only from here on
+        alone, gaps = confine.separate(order.hide)
+        gaps = (*gaps, "no memory control group")
+    confine.adopt_orphans()
+    child = os.fork()
+    if not child:
+        control.close()
+        _work(order, frames_file, model_file, gaps)
+    os.close(frames_file)
+    os.close(model_file)
+    # root's processes are limited neither by RLIMIT_NPROC nor, without systemd, by a control group
+    counts = order.limits.worker_tasks if not order.unit and os.stat("/proc/self").st_uid == 0 else None  # noqa: PTH116 - one attribute of one file
+    ending = _tend(control, _Worker(child, counts))
+    if not alone:
+        tree.end(os.getpid())
+    control.sendall(codec.dumps(ending).encode() + b"\n")
+    control.close()
+    os._exit(0)  # nothing to tidy: the first process of a namespace takes all others with it
+
+
+def _receive(control: socket.socket) -> tuple[Order, list[int]]:
+    """The agent's order and its descriptors; SystemExit where it left without one."""
+    text, files = b"", []
+    while not text.endswith(b"\n"):
+        chunk, came, _, _ = socket.recv_fds(control, MAX_ORDER_BYTES, ORDER_FILES)
+        if not chunk:
+            raise SystemExit(0)
+        text += chunk
+        files += came
+    if len(files) != ORDER_FILES:
+        raise SystemExit(2)
+    return codec.from_json(text, Order, where="the agent's order"), files
+
+
+def _work(order: Order, frames_file: int, model_file: int, gaps: tuple[str, ...]) -> None:
+    """Become the worker."""
+    confine.die_with_parent()
+    os.setsid()
+    if order.unit:
+        _go_first()
+    pid = tree.own_pid()
+    os.set_inheritable(model_file, False)
+    if not order.unit:
+        confine.limit_tasks(order.limits)
+    confine.give_up(order.limits, memory=not order.unit)
+    status = 1
+    try:
+        worker_main.run(socket.socket(fileno=frames_file), model_file, pid, gaps)
+        status = 0
+    finally:
+        os._exit(status)  # not to unwind into the keeper's part
+
+
+def _go_first() -> None:
+    """Be the first to be ended where memory runs out: before the agent, and a worker before its keeper."""
+    Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _tend(control: socket.socket, worker: _Worker) -> Ending:
+    """Wait for the worker's end, or bring it about when the agent lets go or a limit is broken."""
+    end_of_child = os.pidfd_open(worker.pid)
+    poll = select.poll()
+    poll.register(control, _POLLRDHUP | select.POLLHUP)
+    poll.register(end_of_child, select.POLLIN)
+    notify = os.environ.get("NOTIFY_SOCKET")
+    step_s = WATCH_S if worker.count_up_to is not None else FEED_S if notify else None
+    began_with = _memory_kills()
+    own = tree.own_pid()
+    fed = 0.0
+    while not (ready := poll.poll(None if step_s is None else step_s * 1000)):
+        most = worker.count_up_to
+        if most is not None and tree.tasks(own, most) > most:
+            worker.limit = TOO_MANY_TASKS
+            break
+        if notify and time.monotonic() - fed >= FEED_S:
+            fed = time.monotonic()
+            _feed(notify)
+    if not any(file == end_of_child for file, _ in ready):
+        os.kill(worker.pid, signal.SIGKILL)
+    _, status = os.waitpid(worker.pid, 0)
+    limit = worker.limit or (OUT_OF_MEMORY if _memory_kills() > began_with else None)
+    return Ending(os.waitstatus_to_exitcode(status), limit)
+
+
+def _memory_kills() -> int:
+    """How often our control group lost a process for want of memory; 0 where nobody counts."""
+    try:
+        line = next(
+            row for row in Path("/proc/self/cgroup").read_text().splitlines() if row.startswith("0::")
+        )
+        events = Path("/sys/fs/cgroup" + line.removeprefix("0::") + "/memory.events").read_text()
+    except (OSError, StopIteration):
+        return 0
+    rows = dict(row.split(" ", 1) for row in events.splitlines())
+    return int(rows.get("oom_kill", "0"))
+
+
+def _feed(address: str) -> None:
+    name = "\0" + address[1:] if address.startswith("@") else address
+    # where it cannot be told, systemd draws its own conclusions
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"WATCHDOG=1", name)
+
+
+if __name__ == "__main__":
+    main()
