@@ -187,7 +187,9 @@ class Uploads:
 
     def _state(self, upload_id: str) -> Upload:
         digest, _, length = upload_id.partition("-")
-        records = _records(self._folder / upload_id / "offset")
+        folder = self._folder / upload_id
+        # after a power cut the records may be there without the data, as long as neither was acknowledged
+        records = _records(folder / "offset") if (folder / "data").exists() else []
         return Upload(upload_id, f"sha256:{digest}", int(length), records[-1] if records else 0)
 
     def _finish(self, upload: Upload) -> Upload:
