@@ -68,9 +68,12 @@ def make_private(folder: Path) -> None:
         DeviceError: it cannot be made, is a link, belongs to someone else, or is open to others.
     """
     with durable.mapped("cannot make the agent's folder", folder):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700, parents=True)
         found = folder.lstat()
+    for made in reversed(missing):
+        durable.sync_folder(made.parent)
     ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
     if not ours:
         raise DeviceError(

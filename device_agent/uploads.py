@@ -250,7 +250,9 @@ class Uploads:
         received = self._received.get(upload_id)
         if received is not None:
             return Upload(upload_id, digest, length, received.offset)
-        records = _records(self._folder / upload_id / "offset")
+        # after a power cut the records may be there without the data, as long as neither was acknowledged
+        held = (self._folder / upload_id / "data").exists()
+        records = _records(self._folder / upload_id / "offset") if held else []
         return Upload(upload_id, digest, length, records[-1] if records else 0)
 
     def _resume(self, upload: Upload) -> _Received:

@@ -1,0 +1,225 @@
+"""The power goes at every moment of a recorded session, and the agent starts on everything the disk may hold.
+
+Removing any fsync from the recording must make a bad state appear: that shows both that the fsync is
+needed and that the states are hard enough to show it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import frozen
+
+from device_agent import releases
+from device_agent.errors import EdgeError
+from tests.device_agent.campaigns import releases as upgrades
+from tests.device_agent.campaigns.disk import Disk, State
+from tests.device_agent.campaigns.recording import Recording, recorded
+from tests.device_agent.campaigns.scenarios import CHUNK_BYTES, NAME, Stock
+from tests.device_agent.test_activator import Device
+
+STATE = "home/state"
+
+
+@frozen
+class Promise:
+    """What a client has been told: `active` answers, or one of these after what is under way."""
+
+    active: tuple[int | None, ...]
+
+
+@frozen
+class Received:
+    """What a client has been told of an upload."""
+
+    id: str
+    offset: int
+
+
+@frozen
+class Step:
+    """A step of an upgrade has ended, or (`ended` False) begun."""
+
+    number: int
+    ended: bool
+
+
+class Wrong(Exception):
+    """A state after which a promise is broken."""
+
+
+# the agent's models
+
+
+def models_session(folder: Path, stock: Stock) -> Recording:
+    """From the first start to the removal: uploads, deployments, a rollback, a failed deployment."""
+    with recorded(folder) as recording:
+        device = Device(folder / STATE)
+        recording.mark(Promise((None,)))
+        active: int | None = None
+        for number in (0, 1, 2):
+            _upload(device, stock, number, recording)
+            recording.mark(Promise((active, number)))
+            _activate(device, stock, number)
+            active = number
+            recording.mark(Promise((active,)))
+        recording.mark(Promise((2, 1)))
+        device.rollback()
+        recording.mark(Promise((1,)))
+        _upload(device, stock, 9, recording)
+        with suppress(EdgeError):
+            _activate(device, stock, 9)
+        recording.mark(Promise((1, None)))
+        device.remove()
+        recording.mark(Promise((None,)))
+    return recording
+
+
+def _upload(device: Device, stock: Stock, number: int, recording: Recording) -> None:
+    bundle = stock[number]
+    for digest in (*(blob.digest for blob in bundle.manifest.blobs()), bundle.manifest_digest):
+        data = bundle.blob_path(digest).read_bytes()
+        upload = device.uploads.create(digest, len(data))
+        while upload.offset < upload.length:
+            chunk = data[upload.offset : upload.offset + CHUNK_BYTES]
+            upload = device.uploads.append(upload.id, upload.offset, chunk, hashlib.sha256(chunk).digest())
+            recording.mark(Received(upload.id, upload.offset))
+
+
+def _activate(device: Device, stock: Stock, number: int) -> int:
+    deployed = asyncio.run(device.activator.deploy(NAME, stock[number].manifest_digest, lambda _: None))
+    return deployed.status.generation
+
+
+def check_models(folder: Path, stock: Stock, promised: list[object]) -> None:
+    """Start on a state, and find everything that was promised; Wrong if not.
+
+    Raises:
+        Wrong: says what.
+    """
+    (folder / "home").mkdir(exist_ok=True)
+    device = Device(folder / STATE)
+    allowed = next((p.active for p in reversed(promised) if isinstance(p, Promise)), (None,))
+    _check_active(device, stock, allowed)
+    last = promised[-1] if promised else None
+    if isinstance(last, Received):
+        _check_upload(device, last)
+    _check_future(device, stock)
+
+
+def _check_active(device: Device, stock: Stock, allowed: tuple[int | None, ...]) -> None:
+    statuses = device.activator.statuses()
+    found = stock.number(statuses[0].manifest_digest) if statuses else None
+    if found not in allowed:
+        raise Wrong(f"bundle {found} is active, promised was {allowed}")
+    if found is None:
+        return
+    status = statuses[0]
+    for number in (status.generation, status.previous_generation):
+        if number is not None:
+            digest = device.store.generation(NAME, number).manifest_digest
+            device.store.verify(NAME, number, digest)
+    if device.answering()[0] != device.store.current(NAME):
+        raise Wrong("the link names another generation than the one that answers")
+
+
+def _check_upload(device: Device, received: Received) -> None:
+    upload = device.uploads.find(received.id)
+    if upload is None or upload.offset < received.offset:
+        raise Wrong(f"an upload has come to {upload and upload.offset}, promised was {received.offset}")
+
+
+def _check_future(device: Device, stock: Stock) -> None:
+    """Whatever was interrupted can be done again, and works at once; so does a rollback."""
+    known = {entry.generation for entry in _history(device)}
+    nothing = Recording(device.store.root)
+    for number in (2, 9, 7):
+        _upload(device, stock, number, nothing)
+        with suppress(EdgeError if number == 9 else ()):
+            if _activate(device, stock, number) in known and number == 7:
+                raise Wrong("a generation's number was given twice")
+    if device.answering()[1] != stock[7].manifest_digest:
+        raise Wrong("the next deployment is not active")
+    device.rollback()
+    if device.answering()[1] != stock[2].manifest_digest:
+        raise Wrong("the next rollback is not active")
+
+
+def _history(device: Device) -> tuple:  # type: ignore[type-arg]
+    try:
+        return device.activator.history(NAME)
+    except EdgeError:
+        return ()
+
+
+# the agent's own releases
+
+
+def upgrade_session(folder: Path, stock: Stock) -> Recording:
+    """A release is installed, a second one added, tried, made current and settled, a third pruned."""
+    template = folder.with_name("upgrade")
+    upgrades.prepare(upgrades.STEPS[0], template)
+    third = upgrades.staging(template / "third", "1-c")
+    root, state = folder / "root", folder / "state"
+    with recorded(folder) as recording:
+        root.mkdir()
+        state.mkdir()
+        for folder_ in (folder, root):
+            recording.found()
+            _sync(folder_)
+        releases.add(root, template / "old")
+        releases.activate(root, upgrades.OLD)
+        recording.mark(Step(0, ended=True))
+        steps: list[Callable[[], object]] = [
+            lambda: releases.add(root, template / "new"),
+            lambda: releases.try_out(root, state, upgrades.NEW, 60),
+            lambda: releases.activate(root, upgrades.NEW),
+            lambda: releases.settle(state),
+            lambda: releases.add(root, third),
+            lambda: releases.prune(root),
+        ]
+        for number, step in enumerate(steps, 1):
+            recording.mark(Step(number, ended=False))
+            step()
+            recording.mark(Step(number, ended=True))
+    return recording
+
+
+def _sync(_: Path) -> None:
+    """The installer's own `sync`, which is no part of what is examined."""
+
+
+def states(recording: Recording, limit: int, seed: int) -> Iterator[tuple[int, State, list[object]]]:
+    """Every different state: after how many operations, what the disk holds, what had been promised."""
+    disk, draw = Disk(), random.Random(seed)
+    seen: set[tuple[int, int]] = set()
+    for count in range(len(recording.ops) + 1):
+        if count:
+            disk.do(recording.ops[count - 1])
+        promised = recording.promised(count)
+        for state in disk.states(limit, draw):
+            key = (state.key(), len(promised))
+            if key not in seen:
+                seen.add(key)
+                yield count, state, promised
+
+
+Check = Callable[[Path, Stock, list[object]], None]
+
+
+def examine(state: State, promised: list[object], stock: Stock, folder: Path, check: Check) -> str | None:
+    """What is wrong with a state; None if nothing is."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    state.materialise(folder)
+    try:
+        check(folder, stock, promised)
+    except (EdgeError, Wrong, OSError, AssertionError) as e:
+        return f"{type(e).__name__}: {e}"
+    return None
