@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from device_agent import codec, sshsig
+from device_agent import codec, identity, sshsig
+from device_agent.activator import Activator
 from device_agent.bundle import Bundle
+from device_agent.records import RecordFile
 from device_agent.statement import NAMESPACE, Selector, dumps, statement_of
-from tests.device_agent.harness import ROOT, AgentProcess, Client, make_bundle
+from device_agent.store import Store
+from device_agent.trust import Offer
+from tests.device_agent.harness import ROOT, AgentProcess, Client, DirectLive, make_bundle
 
 if sshsig.tool() is None:
     pytest.skip("no ssh-keygen: install openssh-client", allow_module_level=True)
@@ -113,6 +118,28 @@ class World:
         files = [(self.state / "trust" / file).read_bytes() for file in ("allowed_signers", "revoked_keys")]
         names = [model["name"] for model in self.client.json("GET", "/edge/v1/models")]
         return status["generation"], status["manifest_digest"], signature, names, files
+
+
+def deploy_with(
+    store: Store,
+    records: RecordFile,
+    live: DirectLive,
+    bundle: Bundle,
+    key: Path,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Deploy a signed bundle in this process; `before` runs once its files are blobs."""
+    for digest in [*(blob.digest for blob in bundle.manifest.blobs()), bundle.manifest_digest]:
+        part = store.root / "part"
+        part.write_bytes(bundle.blob_path(digest).read_bytes())
+        store.adopt_blob(part, digest)
+    before()
+    selector = Selector((identity.establish(store.root).id,))
+    text = dumps(statement_of(bundle, selector, 1, agent_version="0.0.1"))
+    activator = Activator(store, records, live)
+    activator.start()
+    offer = Offer(text, sign(text, key))
+    asyncio.run(activator.deploy(bundle.config.name, bundle.manifest_digest, lambda _: None, offer))
 
 
 def canonical(fields: Mapping[str, Any]) -> str:
