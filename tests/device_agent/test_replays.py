@@ -192,7 +192,7 @@ def test_board_selector(tmp_path: Path) -> None:
 
 
 def test_unsigned_until_there_is_a_signer(tmp_path: Path) -> None:
-    """Without a signer everything is taken; once there was one, and with all revoked too, nothing unsigned."""
+    """Without a signer everything is taken; once there was one, nothing unsigned is."""
     state = tmp_path / "state"
     with AgentProcess(state) as agent:
         bundles = [make_bundle(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
