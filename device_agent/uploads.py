@@ -32,6 +32,7 @@ MAX_BLOB_BYTES = 1 << 40
 MAX_UNFINISHED = 32  # they hold disk space; past it, the one that rested longest goes
 _RECORD = struct.Struct("<Q8s")
 Chunk = bytes | bytearray | memoryview
+_OURS = os.O_CLOEXEC | os.O_NOFOLLOW  # a link that somebody laid here leads to no other file
 _ID = re.compile(r"([0-9a-f]{64})-(0|[1-9][0-9]{0,12})")
 
 
@@ -193,7 +194,7 @@ class Uploads:
     def _prepare(self, folder: Path, length: int) -> None:
         durable.make_folder(folder)
         with durable.mapped("cannot begin an upload", folder):
-            descriptor = os.open(folder / "data", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(folder / "data", os.O_WRONLY | os.O_CREAT | _OURS, 0o600)
             try:
                 durable.preallocate(descriptor, length)
             finally:
@@ -208,7 +209,7 @@ class Uploads:
 
     def _write(self, folder: Path, offset: int, chunk: Chunk) -> None:
         with durable.mapped("cannot write an upload", folder):
-            descriptor = os.open(folder / "data", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(folder / "data", os.O_WRONLY | os.O_CREAT | _OURS, 0o600)
             try:
                 durable.write_at(descriptor, chunk, offset)
             finally:
@@ -216,7 +217,7 @@ class Uploads:
 
     def _sync(self, folder: Path, end: int, *, whole: bool) -> None:
         with durable.mapped("cannot sync an upload", folder):
-            descriptor = os.open(folder / "data", os.O_WRONLY | os.O_CLOEXEC)
+            descriptor = os.open(folder / "data", os.O_WRONLY | _OURS)
             try:
                 os.fsync(descriptor)
             finally:
@@ -225,7 +226,7 @@ class Uploads:
                 self._append_record(folder / "offset", end)
 
     def _append_record(self, path: Path, end: int) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OURS, 0o600)
         try:
             # at the end of the valid ones, so that a torn record is overwritten
             position = len(_records(path)) * _RECORD.size

@@ -1,0 +1,164 @@
+"""A device with signers, keys that are none, and statements to try on it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device_agent import codec, identity, sshsig
+from device_agent.activator import Activator
+from device_agent.bundle import Bundle
+from device_agent.records import RecordFile
+from device_agent.statement import NAMESPACE, Selector, dumps, statement_of
+from device_agent.store import Store
+from device_agent.trust import Offer
+from tests.device_agent.harness import ROOT, AgentProcess, Client, DirectLive, make_bundle
+
+if sshsig.tool() is None:
+    pytest.skip("no ssh-keygen: install openssh-client", allow_module_level=True)
+
+NAME = "digits"
+
+
+def keygen(path: Path, kind: str = "ed25519", bits: int | None = None) -> Path:
+    """A new key pair at `path` and `path`.pub."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = [] if bits is None else ["-b", str(bits)]
+    command = ["ssh-keygen", "-q", "-t", kind, *size, "-N", "", "-C", path.name, "-f", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+def public(key: Path) -> str:
+    """A key's public line."""
+    return Path(f"{key}.pub").read_text()
+
+
+def sign(text: str, key: Path, namespace: str = NAMESPACE) -> str:
+    """The armored signature of a text, by the real tool."""
+    command = ["ssh-keygen", "-Y", "sign", "-n", namespace, "-f", str(key)]
+    done = subprocess.run(command, check=True, capture_output=True, input=text.encode())
+    return done.stdout.decode()
+
+
+def edge_agent(state: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The command `edge-agent` with this state folder."""
+    command = [sys.executable, "-m", "device_agent", *words, "--state-dir", str(state)]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def send(client: Client, digest: str, statement: str, signature: str, *, name: str = NAME) -> dict[str, Any]:
+    """Ask for a deployment; the result."""
+    body = {"manifest_digest": digest, "statement": statement, "signature": signature}
+    return dict(list(client.events(f"/edge/v1/models/{name}/deploy", body))[-1]["result"])
+
+
+class World:
+    """One model active, signed with generation 3 after 2; a second bundle pushed, but not deployed."""
+
+    def __init__(self, folder: Path, agent: AgentProcess) -> None:
+        self.folder = folder
+        self.agent = agent
+        self.state = agent.state_dir
+        self.client = agent.client
+        self.signer = keygen(folder / "signer")
+        self.stranger = keygen(folder / "stranger")
+        self.revoked = keygen(folder / "revoked")
+        for key in (self.signer, self.revoked):
+            assert 0 == edge_agent(self.state, "signers", "add", stdin=public(key)).returncode
+        assert 0 == edge_agent(self.state, "signers", "revoke", "revoked").returncode
+        self.device_id: str = self.client.json("GET", "/edge/v1/agent")["trust"]["device_id"]
+        self.before = make_bundle(folder / "before", seed=1)
+        self.active = make_bundle(folder / "active", seed=2)
+        self.next = make_bundle(folder / "next", seed=3)
+        self.used: dict[int, tuple[str, str, str]] = {}
+        for generation, bundle in ((2, self.before), (3, self.active)):
+            self.client.push(bundle)
+            self.deploy(bundle, generation)
+        self.client.push(self.next)
+
+    def deploy(self, bundle: Bundle, generation: int) -> dict[str, Any]:
+        """Deploy as the signer means it."""
+        text = self.statement(bundle, generation=generation)
+        self.used[generation] = (bundle.manifest_digest, text, sign(text, self.signer))
+        return send(self.client, *self.used[generation])
+
+    def fields(self, bundle: Bundle, **changes: Any) -> dict[str, Any]:
+        """A statement as JSON data; `changes` replace fields, None removes one."""
+        made = statement_of(bundle, Selector((self.device_id,)), 4, agent_version="0.0.1")
+        fields: dict[str, Any] = json.loads(dumps(made))
+        for key, value in changes.items():
+            if value is None:
+                del fields[key]
+            else:
+                fields[key] = value
+        return fields
+
+    def statement(self, bundle: Bundle, **changes: Any) -> str:
+        """The canonical text of such a statement."""
+        return canonical(self.fields(bundle, **changes))
+
+    def attempt(self, text: str, *, key: Path | None = None, bundle: Bundle | None = None) -> None:
+        """Deploy the next bundle with a text that the signer has signed (or another key)."""
+        digest = (bundle or self.next).manifest_digest
+        send(self.client, digest, text, sign(text, key or self.signer))
+
+    def standing(self) -> tuple[Any, ...]:
+        """All that an attempt might change: what answers, the highest generation, and who may sign."""
+        status = self.client.json("GET", f"/edge/v1/models/{NAME}")
+        signature = self.client.json("GET", f"/edge/v1/models/{NAME}/signature")
+        files = [(self.state / "trust" / file).read_bytes() for file in ("allowed_signers", "revoked_keys")]
+        names = [model["name"] for model in self.client.json("GET", "/edge/v1/models")]
+        return status["generation"], status["manifest_digest"], signature, names, files
+
+
+def deploy_with(
+    store: Store,
+    records: RecordFile,
+    live: DirectLive,
+    bundle: Bundle,
+    key: Path,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Deploy a signed bundle in this process; `before` runs once its files are blobs."""
+    for digest in [*(blob.digest for blob in bundle.manifest.blobs()), bundle.manifest_digest]:
+        part = store.root / "part"
+        part.write_bytes(bundle.blob_path(digest).read_bytes())
+        store.adopt_blob(part, digest)
+    before()
+    selector = Selector((identity.establish(store.root).id,))
+    text = dumps(statement_of(bundle, selector, 1, agent_version="0.0.1"))
+    activator = Activator(store, records, live)
+    activator.start()
+    offer = Offer(text, sign(text, key))
+    asyncio.run(activator.deploy(bundle.config.name, bundle.manifest_digest, lambda _: None, offer))
+
+
+def canonical(fields: Mapping[str, Any]) -> str:
+    """JSON as a statement has it, whatever is in it."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+def decoded(signature: str) -> bytes:
+    """The bytes in an armored signature."""
+    return base64.b64decode("".join(signature.splitlines()[1:-1]))
+
+
+def armored(raw: bytes) -> str:
+    """Bytes as an armored signature."""
+    body = base64.b64encode(raw).decode()
+    lines = [body[k : k + 70] for k in range(0, len(body), 70)]
+    return "\n".join(["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", ""])
+
+
+def manifest_of(bundle: Bundle) -> dict[str, Any]:
+    """A bundle's manifest as JSON data."""
+    return dict(codec.to_json(bundle.manifest))
