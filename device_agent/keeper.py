@@ -143,7 +143,7 @@ def _tend(control: socket.socket, worker: _Worker) -> Ending:
     fed = 0.0
     while not (ready := poll.poll(None if step_s is None else step_s * 1000)):
         most = worker.count_up_to
-        if most is not None and tree.tasks(own, most) > most:
+        if most is not None and tree.tasks(own, most) >= most:
             worker.limit = TOO_MANY_TASKS
             break
         if notify and time.monotonic() - fed >= FEED_S:

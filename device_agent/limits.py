@@ -30,6 +30,8 @@ class Limits:
     queue: int = 16  # requests of one model that run or wait
     requests: int = 64  # being answered at once, all together
     connections: int = 128
+    load_deadline_s: int = 120  # for a worker to load its model
+    answer_deadline_s: int = 60  # of one inference in a worker, which is ended then
 
 
 def defaults(ram_bytes: int) -> Limits:

@@ -100,7 +100,7 @@ class Serving:
             InvalidRequest: an input does not fit.
         """
         async with self._worker(generation, ticket or Ticket()) as worker:
-            return await worker.infer(inputs)
+            return await worker.infer(inputs, deadline_s=self._limits.answer_deadline_s)
 
     def depths(self) -> dict[str, int]:
         """How many requests run or wait, by model."""
@@ -241,7 +241,9 @@ class Serving:
             self.counts.started += 1
             self.gaps = worker.gaps or self._unit_gaps()
             try:
-                loaded = await worker.load(generation.config, threads=threads)
+                loaded = await worker.load(
+                    generation.config, threads=threads, deadline_s=self._limits.load_deadline_s
+                )
             except BaseException:
                 await worker.stop()
                 raise

@@ -15,6 +15,7 @@ from device_agent.protocol import AgentInfo
 from edge_sdk.devices import diagnosis
 from edge_sdk.devices.diagnosis import Check
 from edge_sdk.devices.selection import open_device
+from edge_sdk.report.listing import isolation
 
 DISTRIBUTION = "edge-deployment-sdk"
 PYTHONS = ((3, 11), (3, 14))  # from, and before
@@ -101,7 +102,7 @@ def agent() -> list[Check]:
     except EdgeError as e:
         return [Check("agent", "fail", str(e), "`edge agent logs` shows why.")]
     how = "starts on demand" if info.on_demand else f"is running as process {info.pid}"
-    message = f"{info.agent_version} {how}, workers in {info.isolation}"
+    message = f"{info.agent_version} {how}, workers {isolation(info)}"
     return [Check("agent", "ok", message), diagnosis.trust(info), governor(info)]
 
 

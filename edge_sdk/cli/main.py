@@ -26,6 +26,7 @@ COMMANDS = {
     "devices": "Devices that can be deployed to: register, look at, examine.",
     "targets": "Boards that can be converted for.",
     "agent": "The agent of this machine: start, stop, look at.",
+    "logs": "Show the newest lines of an agent's log.",
     "doctor": "Check that everything the SDK needs is in place.",
     "forward": "Relay a local TCP port to a device's inference API.",
 }

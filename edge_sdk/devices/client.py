@@ -37,6 +37,7 @@ from edge_sdk.devices.connection import AgentConnection, PipelinedResponse, chec
 from edge_sdk.devices.transports.base import Transport
 
 T = TypeVar("T")
+LOG_TIMEOUT_S = 86400.0  # between two lines: an idle agent writes none
 EVENT_TIMEOUT_S = 300.0  # between two events: loading a large model on a slow board makes none
 
 
@@ -189,6 +190,19 @@ class AgentClient:
         """Measure a deployment; the last event's result is a `BenchmarkResult`."""
         return self._events(_model_path(name, "/benchmark"), request)
 
+    def logs(self, lines: int, level: str, *, follow: bool) -> Iterator[dict[str, Any]]:
+        """The newest lines of the agent's log, oldest first; with `follow`, then those to come."""
+        path = f"/edge/v1/logs?lines={lines}&level={level}&follow={int(follow)}"
+        connection = AgentConnection(self._transport.dial, timeout_s=LOG_TIMEOUT_S)
+        try:
+            with mapped(self._transport.address):
+                connection.request("GET", path)
+                with checked(connection.getresponse(), path) as response:
+                    for line in response:
+                        yield _log_line(line, path)
+        finally:
+            connection.close()
+
     def infer(self, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run a deployed model once on named inputs.
 
@@ -269,6 +283,16 @@ class AgentClient:
         return ProtocolError(
             f"{what} was refused", where=self._transport.address, got=f"HTTP {response.status}"
         )
+
+
+def _log_line(line: bytes, path: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as e:
+        raise ProtocolError("a line of the log is not JSON", where=path, got=repr(line[:200])) from e
+    if not isinstance(row, dict):
+        raise ProtocolError("a line of the log is not an object", where=path, got=repr(line[:200]))
+    return row
 
 
 def _chunk_head(path: str, offset: int, chunk: bytes) -> bytes:

@@ -204,6 +204,12 @@ class Device:
             for key, tensor in self.client.infer(name, tensors).items()
         }
 
+    def logs(
+        self, lines: int = 100, *, level: str = "info", follow: bool = False
+    ) -> Iterator[dict[str, object]]:
+        """The newest lines of the agent's log, oldest first; with `follow`, then those to come."""
+        return self.client.logs(lines, level, follow=follow)
+
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """How every deployment and rollback of a model ended, oldest first."""
         return self.client.history(name)

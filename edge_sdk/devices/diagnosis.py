@@ -55,6 +55,18 @@ def examine(address: str) -> Iterator[Check]:
     yield from _agent(device)
 
 
+def workers(info: AgentInfo) -> Check:
+    """How models are contained: a gap in a unit's sandbox is worth a warning, a process is known to be weaker."""
+    gaps = ", ".join(info.isolation_gaps) or "everything is enforced"
+    if info.isolation == "unit" and not info.isolation_gaps:
+        return Check("workers", "ok", f"in units of their own; {gaps}")
+    if info.isolation == "unit":
+        return Check(
+            "workers", "warn", f"in units of their own, but: {gaps}", "See Isolation in docs/agent.md."
+        )
+    return Check("workers", "ok", f"in processes, weaker than units: {gaps}")
+
+
 def architecture(info: AgentInfo, target: Target | None) -> Check:
     """Whether the machine is what its target says."""
     got = normal(info.machine)
@@ -163,6 +175,7 @@ def _agent(device: Device) -> Iterator[Check]:
     runtimes = ", ".join(f"{runtime.name} {runtime.version}" for runtime in info.runtimes)
     yield Check("runtimes", "ok" if runtimes else "warn", runtimes or "none")
     yield trust(info)
+    yield workers(info)
     yield architecture(info, device.target)
 
 

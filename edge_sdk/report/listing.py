@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from targets.schema import Target
 
 
+def isolation(info: AgentInfo) -> str:
+    """How workers are contained, and what of it the machine does not enforce."""
+    kinds = {
+        "unit": "in sandboxed systemd units of their own",
+        "process": "in processes of the agent's (weaker than units)",
+    }
+    gaps = f"; {', '.join(info.isolation_gaps)}" if info.isolation_gaps else ""
+    return kinds.get(info.isolation, info.isolation) + gaps
+
+
 def print_targets(boards: Sequence[Target]) -> None:
     """The boards as a list."""
     layout.table(
@@ -102,7 +112,8 @@ def agent_rows(info: AgentInfo) -> list[Row]:
         ("State", f"{info.state_dir}, {layout.size(info.disk_free_bytes)} free"),
         ("Now", layout.machine_state(info.state)),
         ("Runtimes", ", ".join(f"{r.name} {r.version}" for r in info.runtimes) or "none"),
-        ("Agent", f"{info.agent_version} on Python {info.python}, workers in {info.isolation}"),
+        ("Agent", f"{info.agent_version} on Python {info.python}"),
+        ("Workers", isolation(info)),
     ]
 
 

@@ -41,6 +41,8 @@ from device_agent.tensors import DTYPES, Tensor, pack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IN_PROCESS = Isolation(limits.of_this_machine(), None, ())
+MISBEHAVING = {"PYTHONPATH": f"{ROOT / 'tests/device_agent/misbehaving'}{os.pathsep}{ROOT}"}
+TRIGGER = {"image": Tensor("uint8", (1, 4, 4, 3), b"\xfe" * 48)}
 A_MINUTE = {"warmup_iterations": 0, "min_iterations": 1, "min_seconds": 60.0, "max_seconds": 60.0}
 STATES = ["STAGING", "VERIFIED", "PREFLIGHT", "ACTIVATING", "PROBING", "COMMITTED"]
 NULL_INPUT = TensorSpec("image", "uint8", (1, 4, 4, 3), "NHWC")
@@ -242,9 +244,20 @@ def null_samples(seed: int, count: int = 2) -> list[dict[str, Tensor]]:
 
 
 def make_bundle(
-    folder: Path, *, name: str = "digits", seed: int = 1, corrupt: bool = False, padding: int = 0
+    folder: Path,
+    *,
+    name: str = "digits",
+    seed: int = 1,
+    corrupt: bool = False,
+    padding: int = 0,
+    load: str = "",
+    infer: str = "",
 ) -> Bundle:
-    """A bundle for the null runtime; another `seed` makes another model."""
+    """A bundle for the null runtime; another `seed` makes another model.
+
+    With `load` or `infer`, for one that misbehaves so: when it is loaded, or at an input that begins with
+    254. Its agent needs MISBEHAVING in its environment.
+    """
     output = TensorSpec(f"scores{seed}", "float32", (1, 10))
     model = null_model((NULL_INPUT,), (output,))
     folder.mkdir(parents=True, exist_ok=True)
@@ -263,7 +276,7 @@ def make_bundle(
         name=name,
         target="null",
         architecture="host",
-        runtime="null",
+        runtime="misbehaving" if load or infer else "null",
         runtime_version="0",
         model="model.json",
         inputs=(NULL_INPUT,),
@@ -274,12 +287,16 @@ def make_bundle(
         golden_samples=2,
     )
     layers = {
-        "model.json": (MODEL_TYPE, model),
+        "model.json": (MODEL_TYPE, _misbehaving(model, load, infer) if load or infer else model),
         "golden_inputs.safetensors": (GOLDEN_INPUTS_TYPE, pack(inputs)),
         "golden_outputs.safetensors": (GOLDEN_OUTPUTS_TYPE, pack(outputs)),
         "plan.json": (PLAN_TYPE, b"{}" + b" " * padding),
     }
     return write_bundle(folder / "bundle", config, layers)
+
+
+def _misbehaving(model: bytes, load: str, infer: str) -> bytes:
+    return json.dumps({"load": load, "infer": infer, "model": json.loads(model)}).encode()
 
 
 class DirectLive:

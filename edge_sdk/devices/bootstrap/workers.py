@@ -58,6 +58,7 @@ StandardOutput=null
 StandardError=journal
 Slice={slice}
 DynamicUser=yes
+User=ew-%i
 Restart=no
 KillMode=control-group
 TimeoutStopSec=2
