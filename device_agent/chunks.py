@@ -188,12 +188,13 @@ class Chunks(asyncio.BufferedProtocol):
             upload_id = self._written[0][0]
             try:
                 upload = await loop.run_in_executor(None, self._uploads.sync, upload_id)
-                if upload.offset < self._written[0][1]:
-                    raise UploadError("the device lost a chunk", where=upload_id, next_step="Send it again.")
             except Exception as e:  # noqa: BLE001 - as above
                 self._refusal = _known(e)
                 self._written.clear()
                 break
+            if upload.offset < self._written[0][1]:  # a sync before this one failed, for another connection
+                self._refusal = UploadError("the chunk was lost", where=upload_id, next_step="Send it again.")
+                self._written.clear()
             while self._written and self._written[0] <= (upload_id, upload.offset):
                 self._answer(_acknowledgement(upload, self._written.popleft()[1]))
         self._syncing = False

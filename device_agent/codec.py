@@ -49,6 +49,29 @@ def dumps(value: object, *, indent: int | None = None) -> str:
     return json.dumps(to_json(value), indent=indent, separators=separators, allow_nan=False)
 
 
+def loads(data: str | bytes, where: str) -> Any:
+    """JSON text, read strictly: a key that stands twice would mean one thing to us and another to others.
+
+    Raises:
+        InvalidRequest: not JSON, a number that JSON has not (NaN), a key twice, or nested too deeply.
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_distinct, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as e:
+        raise InvalidRequest("not valid JSON", where=where, got=str(e)[:200]) from e
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number in JSON")
+
+
 def from_json(data: Any, kind: type[T], *, where: str, exact: bool = False) -> T:
     """`data` (JSON text, or what it parses to) as a `kind`.
 
@@ -62,10 +85,7 @@ def from_json(data: Any, kind: type[T], *, where: str, exact: bool = False) -> T
         InvalidRequest: not JSON, or a field is missing, unknown or of the wrong type; names each.
     """
     if isinstance(data, (str, bytes)):
-        try:
-            data = json.loads(data)
-        except ValueError as e:
-            raise InvalidRequest("not valid JSON", where=where, got=str(e)) from e
+        data = loads(data, where)
     try:
         return (_exact if exact else _converter).structure(data, kind)
     except Exception as e:

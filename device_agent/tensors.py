@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from device_agent import codec
 from device_agent.errors import InvalidRequest
 
 # NumPy's name of a dtype -> (safetensors name, Open Inference Protocol name, bytes per element)
@@ -85,7 +86,7 @@ def unpack(blob: bytes | memoryview) -> dict[str, Tensor]:
         raise InvalidRequest("not a safetensors blob: bad header length", got=f"{len(view)} bytes")
     data = view[8 + length :]
     try:
-        header = json.loads(bytes(view[8 : 8 + length]))
+        header = codec.loads(bytes(view[8 : 8 + length]), "safetensors header")
         found = {}
         for name, row in header.items():
             if name == "__metadata__":
@@ -96,7 +97,7 @@ def unpack(blob: bytes | memoryview) -> dict[str, Tensor]:
             dtype = _FROM_SAFETENSORS[row["dtype"]]
             found[name] = Tensor(dtype, tuple(int(n) for n in row["shape"]), bytes(data[start:end]))
         return found
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as e:
         if isinstance(e, InvalidRequest):
             raise
         raise InvalidRequest("not a safetensors blob: bad header", got=repr(e)) from e

@@ -193,6 +193,7 @@ class CuttingRelay:
         self._cuts = sorted(cuts)
         self._lock = threading.Lock()
         self.sent = 0
+        self.received = 0
         self.done = 0
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._listener = socket.create_server((HOST, 0))
@@ -233,6 +234,8 @@ class CuttingRelay:
                 if upward and self._count(len(data)):
                     self.cut()
                     return
+                if not upward:
+                    self.received += len(data)
             sink.shutdown(socket.SHUT_WR)
 
     def _count(self, count: int) -> bool:

@@ -33,7 +33,7 @@ from device_agent.protocol import (
 from device_agent.tensors import Tensor
 from device_agent.trust import UNSIGNED, Offer
 from edge_sdk.devices import oip
-from edge_sdk.devices.connection import AgentConnection, PipelinedResponse, checked, mapped
+from edge_sdk.devices.connection import AgentConnection, Lease, PipelinedResponse, checked, mapped
 from edge_sdk.devices.transports.base import Transport
 
 T = TypeVar("T")
@@ -83,6 +83,11 @@ class AgentClient:
                 "machine ends with `edge agent stop`.",
             )
         return self._typed(body, AgentInfo, "/edge/v1/agent")
+
+    def into_lease(self) -> Lease:
+        """Keep the agent running over the connection that this client used last; the client dials another."""
+        connection, self._connection = self._connection, AgentConnection(self._transport.dial)
+        return Lease(connection, self._transport.address)
 
     def keep(self) -> None:
         """Make an on-demand agent a lasting one."""

@@ -102,8 +102,8 @@ class Lease:
         AgentUnreachable: nothing answers, or the agent is about to end.
     """
 
-    def __init__(self, dial: Callable[[], Stream], where: str) -> None:
-        self._connection = AgentConnection(dial)
+    def __init__(self, connection: AgentConnection, where: str) -> None:
+        self._connection = connection
         try:
             with mapped(where):
                 self._connection.request("GET", "/edge/v1/lease")

@@ -12,12 +12,12 @@ from device_agent.bundle import Bundle
 from device_agent.errors import AgentUnreachable, FileMissing, HostKeyRefused, UploadError
 from edge_sdk.devices.client import AgentClient
 
-LEAST_CHUNK_BYTES = 1 << 16
+LEAST_CHUNK_BYTES = 1 << 17
 MOST_CHUNK_BYTES = 1 << 20  # the agent takes more, but holds two of them in memory
 LEAST_UNANSWERED_BYTES = 1 << 19
 MOST_UNANSWERED_BYTES = 1 << 24
 CALM = 16  # the share of what came through unbroken that may be unanswered, and be lost by a cut
-ATTEMPTS = 5  # in a row without a byte arriving
+ATTEMPTS = 7  # in a row without a byte arriving: an agent that was killed has six seconds to come back
 FIRST_PAUSE_S = 0.1  # before the second attempt; doubles with each
 
 
@@ -99,7 +99,7 @@ def _chunks(
     while offset < size:
         calm = (offset - begin) // CALM
         unanswered = min(max(calm, LEAST_UNANSWERED_BYTES), MOST_UNANSWERED_BYTES)
-        chunk = file.read(chunk_bytes or min(max(unanswered // 8, LEAST_CHUNK_BYTES), MOST_CHUNK_BYTES))
+        chunk = file.read(chunk_bytes or min(max(unanswered // 4, LEAST_CHUNK_BYTES), MOST_CHUNK_BYTES))
         if not chunk:
             raise FileMissing("a blob of the bundle became shorter while it was sent", where=file.name)
         yield offset, chunk, unanswered

@@ -14,7 +14,7 @@ from device_agent import home
 from device_agent.errors import AgentUnreachable, DeviceError, EdgeError
 from device_agent.protocol import AgentInfo
 from edge_sdk.devices.client import AgentClient
-from edge_sdk.devices.connection import Lease
+from edge_sdk.devices.connection import AgentConnection, Lease
 
 START_TIMEOUT_S = 20.0
 LINGER_S = 1.5  # an agent without leases has closed its socket well before
@@ -103,7 +103,7 @@ class LocalTransport:
             time.sleep(POLL_S)
 
     def _take_lease(self) -> None:
-        lease = Lease(self.dial, self.address)
+        lease = Lease(AgentConnection(self.dial), self.address)
         try:
             self._describe()
         except EdgeError:

@@ -56,6 +56,7 @@ class SshTransport:
         self._lock = threading.RLock()
         self._connections: list[SshConnection] = []  # the first holds the lease
         self._lease: Lease | None = None
+        self._begun: list[SshStream] = []  # streams whose bridges start while others are waited for
 
     def open(self) -> None:
         """Connect, and take a lease of the agent there."""
@@ -63,7 +64,6 @@ class SshTransport:
             self._connections = [SshConnection(self._settings, self._ask)]
             try:
                 self._take_lease()
-                self._describe()
             except BaseException:
                 self.close()
                 raise
@@ -75,6 +75,10 @@ class SshTransport:
                 raise DeviceError("the transport is not open", where=self.address)
             if not self._connections[0].alive:
                 self._take_lease()
+            while self._begun:
+                stream = self._begun.pop()
+                if stream.alive:
+                    return stream
             return self._dial()
 
     def close(self) -> None:
@@ -90,11 +94,23 @@ class SshTransport:
                     connection.close()
 
     def _take_lease(self) -> None:
-        """Take a lease over a new connection; the one before went with its connection."""
+        """Take a lease over a new connection; the one before went with its connection.
+
+        Raises:
+            ProtocolError: the agent there speaks another version of the protocol.
+        """
         if self._lease is not None:
             self._lease.release()
             self._lease = None
-        self._lease = Lease(self._dial, self.address)
+        self._connections[0].connect()
+        # a session takes a device long to start (a shell, then Python), two at once hardly longer
+        self._begun = [self._dial(), self._dial()]
+        client = AgentClient(self)
+        try:
+            client.agent()
+            self._lease = client.into_lease()
+        finally:
+            client.close()
 
     def _let_go(self, lease: Lease) -> None:
         """Release a lease; wait until an on-demand agent that no other host uses has ended."""
@@ -152,6 +168,11 @@ class SshStream:
         self._files = 0
         self._closed = False
         self._ended_here = False  # then the bridge's end is no news
+
+    @property
+    def alive(self) -> bool:
+        """Whether its bridge runs, as far as is known."""
+        return not (self._channel.closed or self._channel.exit_status_ready())
 
     def sendall(self, data: bytes, /) -> None:
         """Send all of `data`; BrokenPipeError where the other end is gone."""
