@@ -60,6 +60,21 @@ def require_sshd() -> str:
     return str(found)
 
 
+def small_disk(folder: Path, size: str) -> list[str]:
+    """A wrapper whose command sees a file system of that size at `folder`, which nobody else sees.
+
+    Skips where only root may do that; fails in CI where root may not.
+    """
+    script = 'mount -t tmpfs -o "size=$1" none "$2" && shift 2 && exec "$@"'
+    wrapper = ["unshare", "--mount", "--", "sh", "-c", script, "sh", size, str(folder)]
+    done = subprocess.run([*wrapper, "true"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        if os.environ.get("CI") == "true" and os.getuid() == 0:
+            pytest.fail(f"a tmpfs cannot be mounted: {done.stderr}")
+        pytest.skip(f"a small disk needs root and mount namespaces: {done.stderr.strip()}")
+    return wrapper
+
+
 def keygen(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
     """A new key pair at `path` and `path`.pub."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,8 +130,11 @@ class Sshd:
 
 
 @contextmanager
-def sshd(folder: Path, more: str = "", env: str = "") -> Iterator[Sshd]:
-    """Run a server with `more` lines of configuration, its sessions with `env`, until the context ends."""
+def sshd(folder: Path, more: str = "", env: str = "", wrapper: Sequence[str] = ()) -> Iterator[Sshd]:
+    """Run a server with `more` lines of configuration, its sessions with `env`, until the context ends.
+
+    `wrapper` is a command that becomes the one it is followed by.
+    """
     program = require_sshd()
     folder.mkdir(parents=True, exist_ok=True)
     host_key = keygen(folder / "host_ed25519")
@@ -135,7 +153,9 @@ def sshd(folder: Path, more: str = "", env: str = "") -> Iterator[Sshd]:
         )
     )
     with (folder / "sshd.log").open("wb") as log:
-        process = subprocess.Popen([program, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL, stderr=log)
+        process = subprocess.Popen(
+            [*wrapper, program, "-D", "-e", "-f", config], stdin=subprocess.DEVNULL, stderr=log
+        )
     try:
         _await(port, process)
         public = host_key.with_name(host_key.name + ".pub").read_text()

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.errors import AgentUnreachable, DeviceError, FileMissing, HostKeyRefused
+from device_agent.errors import AgentUnreachable, DeviceError, DiskFull, FileMissing, HostKeyRefused
 from edge_sdk.devices import ssh
 from edge_sdk.devices.addresses import SshAddress
 from edge_sdk.devices.host_keys import lookup_name, parse_key
 from edge_sdk.devices.ssh import SshConnection
 from edge_sdk.devices.ssh_keys import Passphrases
-from tests.sshd import HOST, CuttingRelay, Sshd, free_port, keygen, sshd
+from tests.sshd import HOST, CuttingRelay, Sshd, free_port, keygen, small_disk, sshd
 
 
 def connected(server: Sshd, **changes: object) -> None:
@@ -284,3 +284,25 @@ def test_proxy_command_that_fails(server: Sshd, own_settings: Path) -> None:
     config.write_text("Host away\n  ProxyCommand false\n")
     with pytest.raises(AgentUnreachable):
         connected(server, address=SshAddress("away", "x"), config=config)
+
+
+@pytest.mark.parametrize("kib", [64, 1024, 3000])
+def test_put_onto_a_full_disk(tmp_path: Path, kib: int) -> None:
+    """A copy that does not fit is DiskFull, with what is free; nothing of it stays; one that fits works."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    large, small = tmp_path / "large", tmp_path / "small"
+    large.write_bytes(os.urandom(4 << 20))
+    small.write_bytes(b"it fits")
+    with sshd(tmp_path / "sshd", wrapper=small_disk(disk, f"{kib}k")) as server:
+        connection = SshConnection(server.settings())
+        try:
+            with pytest.raises(DiskFull, match="no room on the device") as caught:
+                connection.put(large, f"{disk}/large", mode=0o600, progress=lambda *_: None)
+            assert f"{server.address}:{disk}/large" == caught.value.where
+            assert b"" == connection.run(["ls", "-A", str(disk)]).stdout
+            connection.put(small, f"{disk}/large", mode=0o600, progress=lambda *_: None)
+            assert b"it fits" == connection.run(["cat", f"{disk}/large"]).stdout
+        finally:
+            connection.close()
+    assert [] == list(disk.iterdir())
