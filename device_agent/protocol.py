@@ -76,6 +76,7 @@ class AgentInfo:
     state_dir: str
     state: MachineState
     release: str | None = None  # what `edge devices install` installed; None where it did not
+    memory_cgroup: bool | None = None  # whether the kernel can limit memory; None from an older agent
 
 
 @frozen

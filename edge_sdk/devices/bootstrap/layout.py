@@ -6,7 +6,7 @@ import shlex
 
 from attrs import frozen
 
-from edge_sdk.devices.bootstrap.probe import Facts, script
+from edge_sdk.devices.bootstrap.probe import SYSTEM_STATE, Facts, script
 
 SERVICES = ("system", "user", "plain")
 SERVICE_USER = "edge-agent"
@@ -50,7 +50,7 @@ def layout(facts: Facts, service: str) -> Layout:
         return Layout(
             service,
             "/opt/edge-agent",
-            "/var/lib/edge-agent",
+            SYSTEM_STATE,
             "/usr/local/bin/edge-agent",
             f"/etc/systemd/system/{UNIT}",
             SERVICE_USER,
