@@ -96,6 +96,7 @@ class AgentInfo:
     release: str | None = None  # what `edge devices install` installed; None where it did not
     trust: TrustInfo | None = None  # None: an agent from before there were signatures
     isolation_gaps: tuple[str, ...] = ()  # what of the isolation this machine does not enforce
+    memory_cgroup: bool | None = None  # whether the kernel can limit memory; None from an older agent
 
 
 @frozen

@@ -57,6 +57,7 @@ def describe(
         state=machine_state(),
         trust=trust,
         release=os.environ.get("EDGE_AGENT_RELEASE"),  # the launcher says which it started
+        memory_cgroup=memory_cgroup(Path("/sys/fs/cgroup"), _read(Path("/proc/cgroups"))),
     )
 
 
@@ -89,6 +90,19 @@ def cpu_model(cpuinfo: str) -> str:
     rows = [line.partition(":") for line in cpuinfo.splitlines()]
     found = {key.strip(): value.strip() for key, _, value in rows}
     return next((found[key] for key in _CPU_MODEL_KEYS if found.get(key)), "")
+
+
+def memory_cgroup(cgroup: Path, cgroups: str) -> bool:
+    """Whether the kernel has memory control groups switched on: a Raspberry Pi's firmware has them off.
+
+    Args:
+        cgroup: where control groups are mounted: /sys/fs/cgroup.
+        cgroups: the text of /proc/cgroups.
+    """
+    if (cgroup / "cgroup.controllers").exists():  # version 2 of control groups, cgroups(7)
+        return "memory" in _read(cgroup / "cgroup.controllers").split()
+    rows = [line.split() for line in cgroups.splitlines()]
+    return any(row[0] == "memory" and row[-1] == "1" for row in rows if row)
 
 
 def temperature_c(thermal: Path) -> float | None:

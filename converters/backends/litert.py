@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from converters.quantize.calibration import Calibration
 
 LEAST_VERSION = "1.0.1"  # the first release of ai-edge-litert; every operator written here is older than it
+LEAST_TFLITE_VERSION = "2.14.0"  # the last release of tflite-runtime, and what is tried out
 
 # Integer kernels round differently, and over a network the steps add up: LiteRT's kernels for other
 # processors come out up to 2 steps apart, those of older runtimes up to 4. (LiteRT 1.0.1 and 2.3.0 on
@@ -35,10 +36,18 @@ ARITHMETIC = frozenset({"MUL", "ADD", "SUB", "DIV"})
 
 
 class LiteRTBackend:
-    """Compiles for LiteRT; see `Backend`."""
+    """Compiles for LiteRT, or for TFLite, as it was called before; see `Backend`.
 
-    name = "litert"
+    Args:
+        name: the runtime's name.
+        least_version: the least version of it that can run what is compiled here.
+    """
+
     computes = True
+
+    def __init__(self, name: str, least_version: str) -> None:
+        self.name = name
+        self._least_version = least_version
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """What each source operator becomes after all rewrites, or why it cannot be lowered."""
@@ -84,7 +93,7 @@ class LiteRTBackend:
             title=f"{_file_name(model.name)}_{recipe.precision}.tflite",
             data=data,
             runtime=self.name,
-            runtime_version=LEAST_VERSION,
+            runtime_version=self._least_version,
             precision=recipe.precision,
             inputs=_specs(compiled, compiled.inputs, layouts),
             outputs=_specs(compiled, compiled.outputs, layouts),
@@ -165,4 +174,5 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-")[:100] or "model"
 
 
-backend = LiteRTBackend()
+backend = LiteRTBackend("litert", LEAST_VERSION)
+tflite = LiteRTBackend("tflite", LEAST_TFLITE_VERSION)

@@ -7,9 +7,10 @@ from device_agent.protocol import RuntimeInfo
 from device_agent.runtimes.base import Runtime
 from device_agent.runtimes.litert import LiteRT
 from device_agent.runtimes.null import Null
+from device_agent.runtimes.tflite import TFLite
 from device_agent.versions import numbers
 
-_RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (LiteRT(), Null())}
+_RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (LiteRT(), TFLite(), Null())}
 
 
 def get(name: str) -> Runtime:

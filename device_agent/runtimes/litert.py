@@ -27,32 +27,41 @@ class LiteRT:
     """The runtime; see the module."""
 
     name = "litert"
+    distribution = "ai-edge-litert"
 
-    @cache  # noqa: B019 - there is one instance, and what is installed does not change under a process
+    @cache  # noqa: B019 - instances last as the process does, and under it nothing is installed
     def version(self) -> str | None:
-        """The version of the installed `ai-edge-litert`."""
+        """The version of the installed distribution."""
         try:
-            return metadata.version("ai-edge-litert")
+            return metadata.version(self.distribution)
         except metadata.PackageNotFoundError:
             return None
 
     def load(self, path: Path, *, threads: int) -> LiteRTSession:
         """The model in a `.tflite` file, its tensors allocated."""
         try:
-            from ai_edge_litert.interpreter import Interpreter
+            interpreter_class = self.interpreter()
         except ImportError as e:
             raise RuntimeMissing(
                 "the runtime cannot be imported",
-                where="ai-edge-litert",
+                where=self.distribution,
                 got=str(e),
-                next_step="Install ai-edge-litert on the device.",
+                next_step=f"Install {self.distribution} on the device.",
             ) from e
         try:
-            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            interpreter = interpreter_class(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
             return LiteRTSession(interpreter)
         except (ValueError, RuntimeError, TypeError) as e:  # what the C++ side's refusals come out as
-            raise WorkerFailed("LiteRT refuses the model", where=path.name, got=str(e).strip()[:500]) from e
+            raise WorkerFailed(
+                f"{self.distribution} refuses the model", where=path.name, got=str(e).strip()[:500]
+            ) from e
+
+    def interpreter(self) -> Any:
+        """The class that runs models; ImportError where it is missing, or something that it needs."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        return Interpreter
 
 
 class LiteRTSession:

@@ -176,7 +176,20 @@ def _agent(device: Device) -> Iterator[Check]:
     yield Check("runtimes", "ok" if runtimes else "warn", runtimes or "none")
     yield trust(info)
     yield workers(info)
+    if info.memory_cgroup is not None:
+        yield _memory(limited=info.memory_cgroup)
     yield architecture(info, device.target)
+
+
+def _memory(*, limited: bool) -> Check:
+    if limited:
+        return Check("memory", "ok", "the kernel can limit the memory of a model")
+    return Check(
+        "memory",
+        "warn",
+        "the kernel has memory control groups switched off: the memory of a model cannot be limited",
+        "Add `cgroup_enable=memory` to /boot/firmware/cmdline.txt on the device, and reboot it.",
+    )
 
 
 def _failed(name: str, error: EdgeError) -> Check:

@@ -37,6 +37,17 @@ def test_hottest_zone_counts_and_absent_ones_are_none(tmp_path: Path) -> None:
     assert 55.1 == system.temperature_c(tmp_path)
 
 
+def test_memory_control_groups(tmp_path: Path) -> None:
+    """Version 2 lists its controllers; with version 1 the kernel's table says what is switched on."""
+    table = "#subsys_name hierarchy num_cgroups enabled\ncpu 2 61 1\nmemory 0 61 {}\n"
+    assert system.memory_cgroup(tmp_path, table.format(1))
+    assert not system.memory_cgroup(tmp_path, table.format(0))
+    assert not system.memory_cgroup(tmp_path, "")
+    for controllers, expected in (("cpuset cpu io pids\n", False), ("cpu memory pids\n", True)):
+        (tmp_path / "cgroup.controllers").write_text(controllers)
+        assert expected == system.memory_cgroup(tmp_path, table.format(1))
+
+
 def test_description_is_of_this_machine(tmp_path: Path) -> None:
     """Everything that must be known is, also before the state folder exists."""
     info = system.describe(tmp_path / "not" / "yet", on_demand=True)

@@ -9,11 +9,15 @@ from attrs import frozen
 from device_agent.errors import DeviceUnsuitable, InvalidRequest
 from edge_sdk.devices.bootstrap.layout import SERVICES, layout
 from edge_sdk.devices.bootstrap.probe import Facts, Python
+from edge_sdk.devices.bootstrap.wheelhouse import SYSTEM_NUMPY
 from targets.schema import Target
 
 LAST_PYTHON = (3, 13)  # later ones have no wheels of the runtimes yet
 AGENT_BYTES = 16 << 20  # two releases without runtimes
-RUNTIME_BYTES = {"litert": 400 << 20}  # two releases and the wheels they are unpacked from
+RUNTIME_BYTES = {
+    "litert": 400 << 20,
+    "tflite": 200 << 20,
+}  # two releases and the wheels they are unpacked from
 LEAST_RAM_BYTES = 200 << 20
 _COMPILED = frozenset(RUNTIME_BYTES)  # runtimes that come as compiled wheels
 
@@ -119,12 +123,19 @@ def _refusals(facts: Facts, target: Target, service: str, least_python: tuple[in
             f"{facts.libc or 'unknown'}, and {', '.join(compiled)} is published for glibc only",
             "Use an image with glibc (Debian, Raspberry Pi OS, Ubuntu).",
         )
-    if choose_python(facts, least_python) is None:
+    python = choose_python(facts, least_python)
+    if python is None:
         have = ", ".join(".".join(map(str, one.version)) for one in facts.pythons) or "none"
         yield no(
             "python",
             f"{have}, and the agent needs {least} to {LAST_PYTHON[0]}.{LAST_PYTHON[1]}",
             "Install a newer Python 3 on the device, or a newer image (Debian 12, Raspberry Pi OS Bookworm).",
+        )
+    elif "tflite" in target.runtimes and facts.machine in SYSTEM_NUMPY and "numpy" not in python.modules:
+        yield no(
+            "numpy",
+            f"none for {python.path}, and there is no wheel of it for {facts.machine}",
+            "Install the system's own on the device: `sudo apt-get install python3-numpy`.",
         )
     launcher = layout(facts, service).launcher
     if launcher in facts.foreign:

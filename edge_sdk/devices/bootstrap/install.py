@@ -205,7 +205,7 @@ def install(
 def uninstall(
     remote: Remote, *, keep_models: bool = False, dry_run: bool = False, progress: Progress
 ) -> Outcome:
-    """Remove every agent from a device, with all it stored unless `keep_models`.
+    """Remove every agent from a device, with all it stored unless `keep_models`; also what that left before.
 
     Raises:
         DeviceError: a step failed.
@@ -214,10 +214,12 @@ def uninstall(
     steps: list[Step] = []
     for found in facts.installed:
         steps += plan.remove(layout(facts, found.service), found, keep_models=keep_models)
+    for kept in facts.kept if not keep_models else ():
+        steps += plan.forget(layout(facts, kept.service), kept)
     if not dry_run:
         perform(remote, steps, facts, progress)
     action = "planned" if dry_run else "removed" if steps else "nothing"
-    service = facts.installed[0].service if facts.installed else None
+    service = next((one.service for one in (*facts.installed, *facts.kept)), None)
     return Outcome(remote.address, action, None, None, service, (), tuple(s.what for s in steps), 0, None)
 
 
@@ -331,7 +333,9 @@ def _undo(remote: Remote, ready: Prepared, progress: Progress) -> None:
         if ready.existing is None:
             made = tuple(folder for folder in where.parents if folder in facts.missing)
             fresh = Installation(where.service, where.root, "", (), made)
-            perform(remote, plan.remove(where, fresh, keep_models=True), facts, progress)
+            # models that were there before, kept from an earlier installation, stay
+            keep = where.state in facts.states
+            perform(remote, plan.remove(where, fresh, keep_models=keep), facts, progress)
             return
         steps: list[Step] = [plan.tidy(where)]
         # a trial that is still under way is the launcher's to end: to settle it here would be to confirm it

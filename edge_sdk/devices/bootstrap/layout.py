@@ -7,7 +7,7 @@ import shlex
 from attrs import frozen
 
 from edge_sdk.devices.bootstrap import workers
-from edge_sdk.devices.bootstrap.probe import Facts, script
+from edge_sdk.devices.bootstrap.probe import SYSTEM_STATE, Facts, script
 
 SERVICES = ("system", "user", "plain")
 SERVICE_USER = "edge-agent"
@@ -58,7 +58,7 @@ def layout(facts: Facts, service: str) -> Layout:
         return Layout(
             service,
             "/opt/edge-agent",
-            "/var/lib/edge-agent",
+            SYSTEM_STATE,
             "/usr/local/bin/edge-agent",
             f"{UNITS}/{UNIT}",
             SERVICE_USER,

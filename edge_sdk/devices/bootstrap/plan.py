@@ -15,6 +15,7 @@ from edge_sdk.devices.bootstrap.layout import UNIT, Layout
 from edge_sdk.devices.bootstrap.probe import Facts, Installation, Python
 from edge_sdk.devices.bootstrap.wheelhouse import Wheelhouse
 
+KEPT = "kept"  # in a state folder that an uninstallation left: the service, and the folders that it had made
 UNPACK_TIMEOUT_S = 1800.0  # compiling a runtime's modules on a slow card
 COMMAND_TIMEOUT_S = 120.0
 # writes stdin to a file whole: beside it, synced, renamed
@@ -128,12 +129,15 @@ def set_up(where: Layout, facts: Facts, python: str) -> list[Step]:
             Run(f"make the user {where.user}", ("sh", "-c", make, "sh", where.user, where.state), root)
         )
     if where.service != "system":
-        made = "".join(f"{folder}\n" for folder in where.parents if folder in facts.missing)
+        before = {folder for one in facts.kept for folder in one.made}
+        new = (folder for folder in where.parents if folder in facts.missing | before)
+        made = "".join(f"{folder}\n" for folder in new)
         # kept from the first time: later, they are there because of us
         keep = '[ -e "$1/made" ] || { mkdir -p "$1" && cat >"$1/made"; }'
         steps.append(
             Run("note which folders are new", ("sh", "-c", keep, "sh", where.root), stdin=made.encode())
         )
+        steps.append(Run("take over what was kept", ("rm", "-f", f"{where.state}/{KEPT}")))
     steps.append(_write("write the launcher", where.launcher, layouts.launcher(where), "755", root))
     if where.unit is not None:
         steps.append(_write("write the unit", where.unit, layouts.unit(where, python), "644", root))
@@ -243,12 +247,32 @@ def remove(where: Layout, found: Installation, *, keep_models: bool) -> list[Ste
         steps.append(
             Run("remove the supervisor's traces", ("rm", "-f", f"{where.state}/supervisor.pid"), root)
         )
-    if where.user is not None and not keep_models:
+        if where.service != "system":
+            note = "".join(f"{line}\n" for line in (where.service, *found.made))
+            kept = f"{where.state}/{KEPT}"
+            keep = ("sh", "-c", '[ ! -d "$(dirname "$1")" ] || cat >"$1"', "sh", kept)
+            steps.append(Run("note what is kept", keep, stdin=note.encode()))
+    elif where.user is not None:
         steps.append(Run(f"remove the user {where.user}", ("userdel", where.user), root, may_fail=True))
-    for folder in reversed(found.made):
-        # not empty: somebody else uses it by now
-        steps.append(Run(f"remove {folder} if it is empty", ("rmdir", folder), may_fail=True))
-    return steps
+    return [*steps, *_remove_made(found)]
+
+
+def forget(where: Layout, kept: Installation) -> list[Step]:
+    """Steps that remove what an uninstallation that kept the models left."""
+    root = _root(where)
+    steps: list[Step] = [Run(f"remove {where.state}", ("rm", "-rf", where.state), root)]
+    if where.user is not None:
+        steps.append(Run(f"remove the user {where.user}", ("userdel", where.user), root, may_fail=True))
+    return [*steps, *_remove_made(kept)]
+
+
+def _remove_made(found: Installation) -> list[Step]:
+    """Steps that remove the folders that installing made."""
+    # not empty: somebody else uses it by now
+    return [
+        Run(f"remove {folder} if it is empty", ("rmdir", folder), may_fail=True)
+        for folder in reversed(found.made)
+    ]
 
 
 def _write(what: str, path: str, text: str, mode: str, user: str | None) -> Run:

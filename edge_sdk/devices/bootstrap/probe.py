@@ -12,6 +12,7 @@ from device_agent.errors import DeviceError
 from device_agent.system import userland_machine
 from edge_sdk.devices.remote import Remote
 
+SYSTEM_STATE = "/var/lib/edge-agent"
 _DPKG_BITS = {"arm64": 64, "amd64": 64, "armhf": 32, "armel": 32, "i386": 32}
 
 
@@ -21,7 +22,7 @@ class Python:
 
     version: tuple[int, int, int]
     word_bits: int
-    modules: frozenset[str]  # of venv, ensurepip, pip: those it has
+    modules: frozenset[str]  # of venv, ensurepip, pip, numpy: those it has
     path: str  # of the interpreter itself, not of a virtual environment
 
     @property
@@ -64,6 +65,8 @@ class Facts:
     pythons: tuple[Python, ...]  # the one called `python3` first
     missing: frozenset[str]  # folders under the home that an installation would have to make
     installed: tuple[Installation, ...]
+    states: frozenset[str]  # state folders that are there, of an installation or of an agent on demand
+    kept: tuple[Installation, ...]  # without a release: what `uninstall --keep-models` left
     foreign: frozenset[str]  # commands `edge-agent` that are not our launcher
 
     @property
@@ -133,6 +136,8 @@ def parse(text: str) -> Facts:
         pythons=pythons,
         missing=frozenset(rows.get("missing", ())),
         installed=_installations(rows),
+        states=frozenset(rows.get("state", ())),
+        kept=_kept(rows),
         foreign=frozenset(rows.get("foreign", ())),
     )
 
@@ -163,6 +168,16 @@ def _installations(rows: Mapping[str, Sequence[str]]) -> tuple[Installation, ...
         made = () if service == "system" else tuple(rows.get("made", ()))
         found.append(Installation(service, root, current, releases, made))
     return tuple(found)
+
+
+def _kept(rows: Mapping[str, Sequence[str]]) -> tuple[Installation, ...]:
+    running = {line.split("|", 1)[0] for line in rows.get("installed", ())}
+    made = tuple(rows.get("made", ()))
+    found = [Installation(service, "", "", (), made) for service in rows.get("kept", ())]
+    # nobody but an installation has this one; its user alone may look into it
+    if SYSTEM_STATE in rows.get("state", ()):
+        found.append(Installation("system", "", "", (), ()))
+    return tuple(one for one in found if one.service not in running)
 
 
 def _number(one: Mapping[str, str], key: str, otherwise: int = 0) -> int:

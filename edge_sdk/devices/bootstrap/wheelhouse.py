@@ -28,8 +28,12 @@ from targets.schema import Target
 LOCK = "requirements.lock"
 OLDEST_GLIBC = 17  # of manylinux2014, the oldest that anything is still published for
 FETCH_TIMEOUT_S = 1800
-# runtime -> the distribution that it is, which comes in the version that this machine computes with
-DISTRIBUTIONS = {"litert": "ai-edge-litert"}
+# runtime -> the distribution that it is; LiteRT comes in the version that this machine computes with
+DISTRIBUTIONS = {"litert": "ai-edge-litert", "tflite": "tflite-runtime"}
+# the last release, and the last NumPy whose binary interface it was compiled for
+FIXED = {"tflite": ("tflite-runtime==2.14.0", "numpy<2")}
+# NumPy has no wheels for them: the system's own is used, which `examine` makes sure of
+SYSTEM_NUMPY = frozenset({"armv6l", "armv7l"})
 
 
 @frozen
@@ -67,9 +71,12 @@ def platform_of(facts: Facts, python: Python) -> Platform:
 
 
 def requirements(target: Target) -> tuple[str, ...]:
-    """What pip is asked for: each runtime of a target, in the version installed here."""
-    names = sorted(DISTRIBUTIONS[name] for name in target.runtimes if name in DISTRIBUTIONS)
-    return tuple(f"{name}=={metadata.version(name)}" for name in names)
+    """What pip is asked for: each runtime of a target, in the version installed here, or the only fitting."""
+    wanted: list[str] = []
+    for runtime in sorted(DISTRIBUTIONS.keys() & target.runtimes.keys()):
+        name = DISTRIBUTIONS[runtime]
+        wanted += FIXED[runtime] if runtime in FIXED else [f"{name}=={metadata.version(name)}"]
+    return tuple(wanted)
 
 
 def tags(platform: Platform) -> tuple[str, ...]:
@@ -87,6 +94,8 @@ def download_arguments(platform: Platform, wanted: tuple[str, ...], folder: Path
     """The arguments of `python -m pip` that fetch wheels for a platform into a folder."""
     major, minor = platform.python
     abis = [f"cp{major}{minor}", "abi3", "none"]
+    if platform.machine in SYSTEM_NUMPY:
+        wanted = ("--no-deps", *(name for name in wanted if not name.startswith("numpy")))
     return [
         *("download", "--quiet", "--disable-pip-version-check", "--no-input", "--only-binary=:all:"),
         *("--implementation", "cp", "--python-version", f"{major}.{minor}"),
@@ -183,7 +192,10 @@ def _refusal(platform: Platform, wanted: tuple[str, ...], said: str) -> EdgeErro
             next_step="This machine needs a way to a package index once (`pip config list` shows which).",
         )
     if platform.machine in ("armv7l", "armv6l"):
-        way_out = "Install the 64-bit image of the system on the device (Raspberry Pi 3 and later)."
+        way_out = (
+            "Install the 64-bit image of the system on the device (Raspberry Pi 3 and later), or name a "
+        )
+        way_out += "32-bit board (`--target rpi4-32bit`)."
     else:
         way_out = "Install another Python on the device (3.11 to 3.13), or a newer image."
     return DeviceUnsuitable(

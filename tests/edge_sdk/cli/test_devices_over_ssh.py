@@ -151,7 +151,8 @@ def test_doctor(run: Run, agent: Path, add: Callable[..., Any], tmp_path: Path) 
     done = run("devices", "doctor", "kitchen", "--json", "-")
     assert 0 == done.code, done.out
     assert [
-        "config", "name", "port", "host key", "login", "agent", "protocol", "runtimes", "trust", "target"
+        "config", "name", "port", "host key", "login", "agent", "protocol", "runtimes", "trust", "workers",
+        "memory", "target",
     ] == [check["name"] for check in done.json["checks"]]  # fmt: skip
     text = run("devices", "doctor", "kitchen").out
     assert "ok    login" in text

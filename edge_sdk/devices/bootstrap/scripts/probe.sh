@@ -47,7 +47,7 @@ if have sudo && sudo -n true 2>/dev/null; then say sudo yes; else say sudo no; f
 # -I: nothing of the working folder or the user's; _base_executable: never the one of a virtual environment
 ask='import sys
 from importlib.util import find_spec
-has = " ".join(name for name in ("venv", "ensurepip", "pip") if find_spec(name))
+has = " ".join(name for name in ("venv", "ensurepip", "pip", "numpy") if find_spec(name))
 version = ".".join(map(str, sys.version_info[:3]))
 path = getattr(sys, "_base_executable", sys.executable)
 print(f"{version}|{sys.maxsize.bit_length() + 1}|{has}|{path}")'
@@ -69,6 +69,14 @@ for root in /opt/edge-agent "$HOME/.local/share/edge-agent"; do
     done
     [ -r "$root/made" ] && while IFS= read -r folder; do say made "$folder"; done <"$root/made"
 done
+# what an installation stored, and what `uninstall --keep-models` left: how it was kept running, folders it made
+own_state=${XDG_STATE_HOME:-$HOME/.local/state}/edge-agent
+for folder in /var/lib/edge-agent "$own_state"; do [ -d "$folder" ] && say state "$folder"; done
+[ -r "$own_state/kept" ] && {
+    IFS= read -r service
+    say kept "$service"
+    while IFS= read -r folder; do say made "$folder"; done
+} <"$own_state/kept"
 for command in /usr/local/bin/edge-agent "$HOME/.local/bin/edge-agent"; do
     # another package's command of that name, as `pip install --user` makes it
     [ -e "$command" ] && ! grep -q 'Upgrades never touch this file' "$command" && say foreign "$command"

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -43,21 +44,22 @@ def archive_file(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> 
     return path
 
 
+def altered(archive: Archive, name: str, text: str) -> Archive:
+    """The archive with one module replaced, or with a new one."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive.data)) as source, zipfile.ZipFile(buffer, "w") as target:
+        for entry in source.namelist():
+            if entry != name:
+                target.writestr(entry, source.read(entry))
+        target.writestr(name, text)
+    data = buffer.getvalue()
+    return attrs.evolve(archive, data=data, sha256=hashlib.sha256(data).hexdigest())
+
+
 @pytest.fixture(scope="session")
 def patched(archive: Archive) -> Patch:
     """Makes the archive with one module replaced, or with a new one."""
-
-    def patch(name: str, text: str) -> Archive:
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(io.BytesIO(archive.data)) as source, zipfile.ZipFile(buffer, "w") as target:
-            for entry in source.namelist():
-                if entry != name:
-                    target.writestr(entry, source.read(entry))
-            target.writestr(name, text)
-        data = buffer.getvalue()
-        return attrs.evolve(archive, data=data, sha256=hashlib.sha256(data).hexdigest())
-
-    return patch
+    return partial(altered, archive)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from device_agent.errors import DeviceUnsuitable, InvalidRequest
 from edge_sdk.devices.bootstrap import examine
-from edge_sdk.devices.bootstrap.probe import Python
+from edge_sdk.devices.bootstrap.probe import Facts, Python
 from targets.schema import load_target
 from tests.edge_sdk.devices.bootstrap.conftest import CASES, facts
 
@@ -35,6 +35,21 @@ def test_a_device(case: str) -> None:
     warned = [one.name for one in findings if not one.refused]
     assert EXPECTED[case] == (service, refused, warned)
     assert all(one.what and one.next_step.endswith(".") for one in findings)
+
+
+def test_a_32_bit_board_needs_the_systems_numpy() -> None:
+    """NumPy has no wheels for 32-bit ARM: without the system's own the board is refused, with it taken."""
+    board = load_target("rpi4-32bit")
+    device = facts("rpi4_32_bit_userland")
+    python = attrs.evolve(device.pythons[0], modules=frozenset({"numpy"}))
+
+    def refused(found: Facts) -> list[str]:
+        findings = examine.examine(found, board, service="system", least_python=(3, 10))
+        return [one.name for one in findings if one.refused]
+
+    assert ["numpy"] == refused(device)
+    assert [] == refused(attrs.evolve(device, pythons=(python,)))
+    assert ["architecture"] == refused(facts("rpi4_bookworm"))
 
 
 def test_a_refusal_names_every_reason() -> None:

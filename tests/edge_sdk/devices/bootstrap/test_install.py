@@ -114,13 +114,30 @@ def test_a_first_release_that_does_not_start_leaves_nothing(home: Path, patched:
     with pytest.raises(DeviceError, match=r"does not answer.*no such luck"):
         install(home, patched("device_agent/server.py", "raise SystemExit('no such luck')\n"), trial_s=1)
     assert gone(home)
-    assert {".local", ".local/state", ".local/state/edge-agent", ".local/state/edge-agent/agent.log"} == {
-        *tree(home)
-    } - {*before}, "only the log, for whoever looks into it"
+    assert before == tree(home)
+
+
+def test_a_first_release_that_does_not_start_leaves_what_was_kept(
+    home: Path, archive: Archive, patched: Patch, make_bundle: MakeBundle
+) -> None:
+    """Models kept from an earlier installation survive a later one that fails."""
+    install(home, archive)
+    with device(home) as found:
+        found.deploy(make_bundle())
+    uninstall(home, keep_models=True)
+    with pytest.raises(DeviceError, match="does not answer"):
+        install(home, patched("device_agent/server.py", "raise SystemExit(3)\n"), trial_s=1)
+    assert gone(home)
+    install(home, archive)
+    with device(home) as found:
+        assert ["toy"] == [one.name for one in found.deployments()]
+    uninstall(home)
+    assert gone(home)
 
 
 def test_models_can_be_kept(home: Path, archive: Archive, make_bundle: MakeBundle) -> None:
-    """What was deployed is there for the next installation."""
+    """What was deployed is there for the next installation, or for an uninstallation that keeps nothing."""
+    before = tree(home)
     install(home, archive)
     with device(home) as found:
         found.deploy(make_bundle())
@@ -129,7 +146,19 @@ def test_models_can_be_kept(home: Path, archive: Archive, make_bundle: MakeBundl
     install(home, archive)
     with device(home) as found:
         assert ["toy"] == [one.name for one in found.deployments()]
-    uninstall(home)
+    uninstall(home, keep_models=True)
+    assert "removed" == uninstall(home).action
+    assert gone(home)
+    assert before == tree(home)
+    assert "nothing" == uninstall(home).action
+
+
+def test_an_agent_on_demand_is_not_removed(home: Path) -> None:
+    """The state of an agent that no installation made stays, whatever is uninstalled."""
+    (home / ".local/state/edge-agent/blobs").mkdir(parents=True)
+    before = tree(home)
+    assert "nothing" == uninstall(home).action
+    assert before == tree(home)
 
 
 def test_a_killed_agent_comes_back(home: Path, archive: Archive) -> None:

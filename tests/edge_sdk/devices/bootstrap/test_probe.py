@@ -66,3 +66,15 @@ def test_a_device_without_a_shell(home: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(probe, "script", lambda _: "exit 3\n")
     with pytest.raises(DeviceError, match=r"cannot be examined.*status 3"):
         probe.ask(LocalRemote(home))
+
+
+def test_what_an_uninstallation_kept() -> None:
+    """A state folder of the system's, or one of the user's with a note in it; no other."""
+    lines = "state=/var/lib/edge-agent\nstate=/home/pi/.local/state/edge-agent\n"
+    assert ["system"] == [one.service for one in probe.parse(lines).kept]
+    assert [] == [one.service for one in probe.parse(lines + "installed=system|1.0|/opt/edge-agent\n").kept]
+    noted = probe.parse(lines + "kept=plain\nmade=/home/pi/.local\n")
+    assert [("plain", ("/home/pi/.local",)), ("system", ())] == [
+        (one.service, one.made) for one in noted.kept
+    ]
+    assert {"/var/lib/edge-agent", "/home/pi/.local/state/edge-agent"} == noted.states

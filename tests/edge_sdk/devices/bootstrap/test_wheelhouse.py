@@ -127,3 +127,15 @@ def test_there_is_none_for_32_bits(tmp_path: Path) -> None:
     except EdgeError as e:
         pytest.skip(f"no package index: {e}")
     assert [] == list(tmp_path.iterdir())
+
+
+def test_tflite_comes_in_one_version() -> None:
+    """The last release, with a NumPy that it was made for; on 32-bit ARM without: there the system has it."""
+    wanted = wheelhouse.requirements(load_target("rpi4-32bit"))
+    assert ("tflite-runtime==2.14.0", "numpy<2") == wanted
+    words = wheelhouse.download_arguments(PI, wanted, Path("/wheels"))
+    assert ["--dest", "/wheels", *wanted] == words[-4:]
+    small = Platform((3, 11), "armv7l", (2, 36))
+    words = wheelhouse.download_arguments(small, wanted, Path("/wheels"))
+    assert ["--dest", "/wheels", "--no-deps", "tflite-runtime==2.14.0"] == words[-4:]
+    assert "manylinux_2_34_armv7l" in words

@@ -1,0 +1,1 @@
+"""Tests against emulated ARM boards: the road, a power cut, the runtimes. See `emulator`."""
