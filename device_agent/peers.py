@@ -15,7 +15,7 @@ from device_agent.errors import InvalidRequest, PeerRefused
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _SO_PEERGROUPS = 59  # since Linux 4.13; Python has no name for it
-_MAX_GROUPS = 1 << 16  # NGROUPS_MAX
+_GROUPS_BYTES = 1024  # the most that Python takes: 256 groups
 _ROOT = 0
 
 
@@ -33,8 +33,8 @@ def peer_of(connection: socket.socket) -> Peer:
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, gid = _CREDENTIALS.unpack(raw)
     try:
-        listed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS * 4)
-    except OSError:  # an older kernel: its first group counts alone
+        listed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
+    except OSError:  # an older kernel, or more groups than that: the first one counts alone
         listed = b""
     others: Iterable[tuple[int]] = struct.iter_unpack("I", listed)
     return Peer(pid, uid, frozenset({gid, *(group for (group,) in others)}))

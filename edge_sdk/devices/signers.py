@@ -27,6 +27,7 @@ from edge_sdk.devices.remote import Remote
 from edge_sdk.devices.transports.ssh import DEFAULT_AGENT_COMMAND
 
 _SAFE = re.compile(r"[A-Za-z0-9@._+-]{1,64}")
+_CONNECT = re.compile(r"(?<=\s)connect(?![\w./-])")
 Rows = tuple[SignerRow, ...]
 
 
@@ -61,7 +62,7 @@ class RemoteSigners:
 
     Args:
         remote: the device.
-        agent_command: what leads to the agent there, as the inventory has it; it ends in `connect`.
+        agent_command: what leads to the agent there, as the inventory has it, with the word `connect`.
     """
 
     remote: Remote
@@ -93,10 +94,11 @@ class RemoteSigners:
             ) from e
 
     def _run(self, words: str, stdin: str) -> bytes:
-        before, found, after = self.agent_command.rpartition("connect")
-        if not found:
-            raise InvalidRequest("the agent's command does not end in `connect`", got=self.agent_command)
-        done = self.remote.run(("sh", "-c", f"{before}{words}{after}"), stdin=stdin.encode())
+        found = _CONNECT.search(self.agent_command)
+        if found is None:
+            raise InvalidRequest("the agent's command has no word `connect`", got=self.agent_command)
+        command = f"{self.agent_command[: found.start()]}{words}{self.agent_command[found.end() :]}"
+        done = self.remote.run(("sh", "-c", command), stdin=stdin.encode())
         if done.status:
             said = done.stderr.decode(errors="replace").strip()
             kinds = {kind.exit_code: kind for kind in tree(EdgeError)}
