@@ -128,6 +128,10 @@ def kill_everyone():
     hang()
 
 
+def nothing():
+    """Does not misbehave."""
+
+
 def sleep():
     time.sleep(1.0)
 
