@@ -25,7 +25,7 @@ from device_agent.limits import Limits
 
 MAX_ORDER_BYTES = 1 << 16
 ORDER_FILES = 3
-WATCH_S = 0.2  # how often tasks are counted where the kernel does not limit them
+WATCH_S = 0.05  # how often tasks are counted where the kernel does not limit them
 FEED_S = 5.0  # how often systemd hears from a keeper: a worker might have stopped it
 TOO_MANY_TASKS, OUT_OF_MEMORY = "tasks", "memory"
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
@@ -71,6 +71,12 @@ def main() -> None:
     os.close(stderr_file)
     gaps: tuple[str, ...] = ()
     alone = False
+    # RLIMIT_NPROC does not hold for root, and without systemd there is no control group
+    counts = order.limits.worker_tasks if not order.unit and os.getuid() == 0 else None
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if counts is not None:
+        with suppress(PermissionError):  # to get a turn among the processes of a worker that makes too many
+            os.setpriority(os.PRIO_PROCESS, 0, niceness - 10)
     if not order.unit:
         _go_first()  # now: /proc is read only from here on
         alone, gaps = confine.separate(order.hide)
@@ -79,11 +85,10 @@ def main() -> None:
     child = os.fork()
     if not child:
         control.close()
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
         _work(order, frames_file, model_file, gaps)
     os.close(frames_file)
     os.close(model_file)
-    # root's processes are limited neither by RLIMIT_NPROC nor, without systemd, by a control group
-    counts = order.limits.worker_tasks if not order.unit and os.stat("/proc/self").st_uid == 0 else None  # noqa: PTH116 - one attribute of one file
     ending = _tend(control, _Worker(child, counts))
     if not alone:
         tree.end(os.getpid())

@@ -22,8 +22,8 @@ from edge_sdk.cli import output
 def command(lines: int, follow: bool, level: str, address: str, json_to: str | None) -> None:
     """Show the newest lines that a device's agent keeps in memory, each with the request it belongs to.
 
-    An agent keeps what it wrote since it began; what ran before is in the device's journal, or, for the agent of
-    this machine, in `edge agent logs`. With --json and --follow, each line is written as it comes to stdout.
+    An agent keeps what it wrote since it began; what ran before is in the device's journal, or, for the
+    agent of this machine, in `edge agent logs`. With --follow, `--json -` writes each line as it comes.
     """
     import json
 

@@ -56,7 +56,7 @@ def examine(address: str) -> Iterator[Check]:
 
 
 def workers(info: AgentInfo) -> Check:
-    """How models are contained: a gap in a unit's sandbox is worth a warning, a process is known to be weaker."""
+    """How models are contained: a gap in a unit's sandbox is worth a warning."""
     gaps = ", ".join(info.isolation_gaps) or "everything is enforced"
     if info.isolation == "unit" and not info.isolation_gaps:
         return Check("workers", "ok", f"in units of their own; {gaps}")

@@ -10,7 +10,7 @@ _BELOW = ("stderr", "traceback")
 
 
 def readable(row: Mapping[str, Any]) -> str:
-    """When, how grave, what, then the fields; long texts indented below. Control characters are shown as such.
+    """When, how grave, what, then the fields; long texts indented below, no control characters.
 
     Args:
         row: a line as the agent wrote it; a worker's own words in it are not to be trusted.
