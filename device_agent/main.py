@@ -62,6 +62,9 @@ def _state_dir(options: argparse.Namespace) -> Path:
 
 
 def _serve(options: argparse.Namespace) -> None:
+    from device_agent.frugal import frugal
+
+    frugal()
     from device_agent import log, server
 
     log.to_stderr()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from device_agent import home, log, notify
 from device_agent.agent import Agent, open_agent
@@ -21,8 +21,6 @@ from device_agent.web import EXCEPTION_HANDLERS
 KEEP_ALIVE_S = 75
 DRAIN_S = 10  # for requests that are being answered when the agent is told to end
 DISK_THREADS = 4
-LARGE_BUFFER_BYTES = 256 << 10
-_M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 
 def application(agent: Agent) -> Starlette:
@@ -36,7 +34,7 @@ def application(agent: Agent) -> Starlette:
     return app
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """Uvicorn, telling the agent's streams to end when it is about to."""
 
     lifetime: Lifetime
@@ -62,7 +60,6 @@ def serve(state_dir: Path, *, listening: Path | None, on_demand: bool) -> None:
     path = listening if listening is not None else home.socket_path(state_dir)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_while_starting)
-    _give_back_large_buffers()
     with home.alone(state_dir, path), home.listener(path) as sock:
         asyncio.run(_serve(state_dir, sock, on_demand=on_demand))
 
@@ -71,20 +68,13 @@ def _end_while_starting(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)  # whatever it was in the middle of, the next start brings to rest
 
 
-def _give_back_large_buffers() -> None:
-    """Keep glibc from raising its mmap threshold: a chunk or tensor once received would stay in our heap."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and no need of it
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES)
-
-
 async def _serve(state_dir: Path, sock: socket.socket, *, on_demand: bool) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(DISK_THREADS, "disk"))
     lifetime = Lifetime(lambda: setattr(server, "should_exit", True), on_demand=on_demand)
     agent = open_agent(state_dir, lifetime)
     server = _Server(
-        uvicorn.Config(
+        Config(
             application(agent),
             http="h11",
             loop="asyncio",

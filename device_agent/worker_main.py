@@ -27,6 +27,7 @@ from device_agent.runtimes.base import Session
 MAX_OPEN_FILES = 256
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_THP_DISABLE = 41
 
 
 def contain() -> None:
@@ -43,6 +44,7 @@ def contain() -> None:
     # refuses them, the worker runs without
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_THP_DISABLE, 0, 0, 0, 0)  # the agent does without huge pages, a model need not
 
 
 def claim_streams() -> tuple[BinaryIO, BinaryIO]:
