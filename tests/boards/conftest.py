@@ -10,7 +10,7 @@ import pytest
 
 from device_agent.bundle import Bundle
 from edge_sdk import pipeline
-from tests.boards.emulator import Board, Unavailable, Workshop, workshop
+from tests.boards.emulator import IMAGES, Board, Unavailable, Workshop, workshop
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def shop() -> Workshop:
     """The workshop of EDGE_BOARDS; with EDGE_BOARDS_REQUIRED, a missing one is a failure."""
     try:
         found = workshop()
-        for kind, architecture in (("vm", "arm64"), ("user", "arm64"), ("user", "armhf")):
+        for kind, architecture in IMAGES:
             found.make(kind, architecture)
     except Unavailable as e:
         if os.environ.get("EDGE_BOARDS_REQUIRED"):
