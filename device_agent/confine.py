@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from device_agent.limits import Limits
 
 # prctl(2), unshare(2), mount(2), mount_setattr(2), capabilities(7)
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_SET_THP_DISABLE = 1, 36, 38, 41
 _CLONE_NEW = {
     "NS": 0x00020000,
     "UTS": 0x04000000,
@@ -96,6 +96,7 @@ def give_up(limits: Limits, *, memory: bool) -> None:
     # all capabilities, also those over namespaces of our own, which could be undone with them
     libc.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_THP_DISABLE, 0, 0, 0, 0)  # the agent does without huge pages, a model need not
 
 
 def limit_tasks(limits: Limits) -> None:

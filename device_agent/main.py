@@ -85,6 +85,9 @@ def _state_dir(options: argparse.Namespace) -> Path:
 
 
 def _serve(options: argparse.Namespace) -> None:
+    from device_agent.frugal import frugal
+
+    frugal()
     from device_agent import log, network, peers, server
 
     log.to_stderr()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import socket
@@ -12,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-import uvicorn
 from attrs import frozen
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
+from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import Server
 
 from device_agent import chunks, home, isolation, limits, log, network, notify, peers
 from device_agent.agent import Agent, open_agent
@@ -32,8 +32,6 @@ from device_agent.web import EXCEPTION_HANDLERS
 KEEP_ALIVE_S = 75
 DRAIN_S = 10  # for requests that are being answered when the agent is told to end
 DISK_THREADS = 4
-LARGE_BUFFER_BYTES = 256 << 10
-_M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 
 def application(agent: Agent, *, over_network: bool = False) -> Starlette:
@@ -79,7 +77,7 @@ def _checking(base: type[H11Protocol], group: int | None) -> type[H11Protocol]:
     return Checking
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """Uvicorn, telling the agent's streams to end when it is about to."""
 
     lifetime: Lifetime
@@ -90,7 +88,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class _NetworkServer(uvicorn.Server):
+class _NetworkServer(Server):
     """Uvicorn beside the one of the socket, which alone handles signals."""
 
     @contextmanager
@@ -129,7 +127,6 @@ def serve(state_dir: Path, options: Options) -> None:
     path = options.listening if options.listening is not None else home.socket_path(state_dir)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_while_starting)
-    _give_back_large_buffers()
     with ExitStack() as stack:
         stack.enter_context(home.alone(state_dir, path))
         sock = stack.enter_context(home.listener(path, Ballast(state_dir), options.group))
@@ -139,13 +136,6 @@ def serve(state_dir: Path, options: Options) -> None:
 
 def _end_while_starting(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)  # whatever it was in the middle of, the next start brings to rest
-
-
-def _give_back_large_buffers() -> None:
-    """Keep glibc from raising its mmap threshold: a chunk or tensor once received would stay in our heap."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and no need of it
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES)
 
 
 async def _serve(
@@ -198,8 +188,8 @@ async def _network(
         await task
 
 
-def _configuration(app: ASGIApp, protocol: type[H11Protocol]) -> uvicorn.Config:
-    return uvicorn.Config(
+def _configuration(app: ASGIApp, protocol: type[H11Protocol]) -> Config:
+    return Config(
         app,
         http=protocol,
         loop="asyncio",

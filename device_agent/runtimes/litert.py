@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,8 @@ class LiteRT:
     @cache  # noqa: B019 - instances last as the process does, and under it nothing is installed
     def version(self) -> str | None:
         """The version of the installed distribution."""
+        from importlib import metadata  # asked for by a request; the agent is up a twentieth earlier without
+
         try:
             return metadata.version(self.distribution)
         except metadata.PackageNotFoundError:

@@ -30,6 +30,7 @@ from tests.sshd import free_port
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("qemu-img", "ssh", "ssh-keygen", "cpio")
 EMULATORS = {"vm": "qemu-system-aarch64", "user": "qemu-aarch64-static"}
+IMAGES = (("vm", "arm64"), ("user", "arm64"), ("user", "armhf"))
 MAKE_TIMEOUT_S = 1200
 START_TIMEOUT_S = 400
 
@@ -65,8 +66,10 @@ class Workshop:
                 return
             if os.geteuid() != 0:
                 raise Unavailable(f"no image {self.image(kind, architecture)}, and making one needs root")
-            script = ["make-vm-image.sh"] if kind == "vm" else ["make-rootfs.sh", architecture, "user"]
-            self.script(*script, timeout_s=MAKE_TIMEOUT_S)
+            script = ["make-vm-image.sh"] if kind == "vm" else ["make-rootfs.sh"]
+            self.script(
+                *script, architecture, *(["user"] if kind == "user" else []), timeout_s=MAKE_TIMEOUT_S
+            )
             done.touch()
 
     def script(self, name: str, *arguments: str, timeout_s: float = 120) -> str:
@@ -242,3 +245,16 @@ def workshop() -> Workshop:
         raise Unavailable(f"emulated boards need {', '.join(missing)}: see {scripts / 'README.md'}")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Workshop(scripts, Path(os.environ.get("EDGE_BOARDS_CACHE", cache / "edge/boards")).absolute())
+
+
+def main() -> None:
+    """Make every image that the tests need, where that can be done; for CI, while other tests run."""
+    shop = workshop()
+    for kind, architecture in IMAGES:
+        begin = time.monotonic()
+        shop.make(kind, architecture)
+        print(f"{kind} {architecture}: {time.monotonic() - begin:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -32,6 +32,8 @@ _DROPPED = re.compile(
     r"|^anyio/(_backends/_trio|pytest_plugin)\.py$|^starlette/templating\.py$"
     r"|^cattrs?/preconf/(bson|cbor2|msgpack|msgspec|orjson|pyyaml|tomlkit|ujson)\.py$"
 )
+# uvicorn's own imports its command line and its reloader, a fifth of what the agent would import at all
+_REPLACED = {"uvicorn/__init__.py": b"from uvicorn.config import Config\n"}
 _MAIN = '''\
 """Starts the agent from this archive or from the folder it was unpacked to; runtimes are in `site` beside."""
 import os
@@ -73,6 +75,7 @@ def build() -> Archive:
     for distribution in found:
         for name, path in _modules(distribution):
             entries[name] = path.read_bytes()
+    entries |= {name: content for name, content in _REPLACED.items() if name in entries}
     package = Path(device_agent.__file__).parent
     for path in package.rglob("*"):
         name = f"{package.name}/{path.relative_to(package).as_posix()}"

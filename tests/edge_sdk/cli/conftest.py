@@ -28,15 +28,16 @@ class Ran:
         return json.loads(self.out)
 
 
+def invoke(*words: str | Path) -> Ran:
+    """Run a command in this process."""
+    result = CliRunner().invoke(edge, [str(word) for word in words])
+    return Ran(result.exit_code, result.stdout, result.stderr)
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """Runs a command in this process on a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
-
-    def invoke(*words: str | Path) -> Ran:
-        result = CliRunner().invoke(edge, [str(word) for word in words])
-        return Ran(result.exit_code, result.stdout, result.stderr)
-
     return invoke
 
 
