@@ -53,10 +53,13 @@ def loads(data: str | bytes, where: str) -> Any:
     """JSON text, read strictly: a key that stands twice would mean one thing to us and another to others.
 
     Raises:
-        InvalidRequest: not JSON, a number that JSON has not (NaN), a key twice, or nested too deeply.
+        InvalidRequest: not JSON in UTF-8, NaN or an infinity, a key twice, or nested too deeply.
     """
     try:
-        return json.loads(data, object_pairs_hook=_distinct, parse_constant=_no_constant)
+        text = (
+            data if isinstance(data, str) else data.decode()
+        )  # json itself would take UTF-16 and UTF-32 too
+        return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except (ValueError, RecursionError) as e:
         raise InvalidRequest("not valid JSON", where=where, got=str(e)[:200]) from e
 
