@@ -149,7 +149,7 @@ class Maker:
             ("name", "another"), ("architecture", "pdp11"), ("runtime", "none-such"), ("runtime", "../x"),
             ("runtime_version", "999"), ("model", "nothing"), ("model", "../model.json"),
             ("golden_samples", 3), ("golden_samples", -1), ("golden_samples", 10**9),
-            ("tolerance", {"nobody": 1.0}), ("tolerance", {}), ("inputs", []), ("outputs", []),
+            ("tolerance", {"nobody": 1.0}), ("inputs", []), ("outputs", []),
         ]:  # fmt: skip
             data = json.dumps({**self.config, key: wrong}).encode()
             yield self.with_blob(f"config {key} {wrong!r}", 0, data)
@@ -174,7 +174,8 @@ class Maker:
             for key, bad in [
                 ("dtype", "F99"), ("dtype", 7), ("shape", [-1]), ("shape", [10**30]), ("shape", "x"),
                 ("shape", [0.5, "a"]), ("shape", None), ("data_offsets", [0, 10**9]),
-                ("data_offsets", [5, 1]), ("data_offsets", [-5, 1]), ("data_offsets", []), ("data_offsets", [0.5, 2]),
+                ("data_offsets", [5, 1]), ("data_offsets", [-5, 1]), ("data_offsets", []),
+                ("data_offsets", [0.5, 2]),
             ]:  # fmt: skip
                 text = json.dumps({**head, name: {**head[name], key: bad}}).encode()
                 yield self.with_blob(f"golden {key} {bad!r}", index, packed(text))

@@ -1,9 +1,13 @@
-"""Malformed bundles and requests against a real agent: every one is refused by name, and harms nothing."""
+"""Malformed bundles and requests against a real agent: every one is refused by name, and harms nothing.
+
+Every third bundle is tried; all with `EDGE_CAMPAIGN=full`.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +27,7 @@ CLOSED = {
 }  # fmt: skip
 DATA = bytes(range(256)) * 8
 CHECKSUM = "sha256 " + base64.b64encode(hashlib.sha256(DATA).digest()).decode()
+FULL = os.environ.get("EDGE_CAMPAIGN") == "full"
 UPLOAD = "0" * 64 + "-2048"
 
 
@@ -38,18 +43,19 @@ def refusal(client: Client, case: Case) -> EdgeError | None:
 
 
 def test_malformed_bundles(agent: AgentProcess, tmp_path: Path) -> None:
-    """Each of several hundred is refused with an error of the closed list; what was active answers on."""
+    """Each is refused with an error of the closed list; what was active answers on."""
     client = agent.client
     client.deploy(make_bundle(tmp_path / "good"))
     found: Counter[str] = Counter()
-    for case in Maker(tmp_path / "victim").cases():
+    cases = list(Maker(tmp_path / "victim").cases())
+    assert len(cases) >= 300
+    for case in cases if FULL else cases[::3]:
         error = refusal(client, case)
         assert error is not None, f"accepted: {case.what}"
         assert error.code in CLOSED, f"{case.what}: {error.code} {error}"
         assert "made a mistake" not in str(error), f"{case.what}: {error}"
         found[error.code] += 1
     print(f"{found.total()} malformed bundles refused: {dict(found)}")
-    assert found.total() >= 300
     assert ["digits"] == [model["name"] for model in client.json("GET", "/edge/v1/models")]
     client.infer("digits", null_samples(1)[0])
     assert "traceback" not in agent.log.read_text()
@@ -77,7 +83,7 @@ def raw_requests() -> Iterator[tuple[str, bytes]]:
         "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
         "SSH": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        "HTTP/9": b"GET /v2 HTTP/9.9\r\nHost: a\r\n\r\n",
+        "HTTP/11": b"GET /v2 HTTP/11\r\nHost: a\r\n\r\n",
         "no version": b"GET /v2\r\n\r\n",
         "no host": b"GET /v2 HTTP/1.1\r\n\r\n",
         "two hosts": b"GET /v2 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
@@ -87,9 +93,9 @@ def raw_requests() -> Iterator[tuple[str, bytes]]:
         "a null in a header": b"GET /v2 HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
         "a space in the path": b"GET /v2 x HTTP/1.1\r\nHost: a\r\n\r\n",
         "path not ASCII": b"GET /v2/\xff HTTP/1.1\r\nHost: a\r\n\r\n",
-        "header too large": b"GET /v2 HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
-        "path too long": b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        "many headers": b"GET /v2 HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+        "header too large": b"GET /v2 HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 600_000 + b"\r\n\r\n",
+        "path too long": b"GET /" + b"x" * 600_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        "many headers": b"GET /v2 HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
         "chunks of no size": head("POST", "/edge/v1/models/x/deploy", "Transfer-Encoding: chunked")
         + b"zz\r\n",
         "an endless chunk size": head("POST", "/edge/v1/models/x/deploy", "Transfer-Encoding: chunked")
