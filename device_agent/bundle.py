@@ -195,6 +195,13 @@ def parse_config(data: bytes) -> BundleConfig:
         check_name(config.name)
     except InvalidRequest as e:
         raise InvalidBundle(e.what, where=e.where, got=e.got, expected=e.expected) from e
+    strangers = config.tolerance.keys() - {spec.name for spec in config.outputs}
+    if not config.outputs or strangers:
+        raise InvalidBundle(
+            "a bundle needs outputs, and tolerances for no others",
+            where="bundle config",
+            got=", ".join(sorted(strangers)) or "no outputs",
+        )
     return config
 
 

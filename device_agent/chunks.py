@@ -15,12 +15,14 @@ import json
 import re
 from collections import deque
 from collections.abc import Coroutine
+from http import HTTPStatus
 
+import h11
 from attrs import frozen
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from device_agent import log
-from device_agent.errors import EdgeError, UploadError
+from device_agent.errors import EdgeError, InvalidRequest, UploadError
 from device_agent.uploads import MAX_CHUNK_BYTES, Upload, Uploads
 from device_agent.web import unexpected
 
@@ -60,6 +62,12 @@ def protocol(uploads: Uploads) -> type[H11Protocol]:
                 Chunks(self, uploads).take_over(data)
             else:
                 super().data_received(data)
+
+        def send_400_response(self, msg: str) -> None:
+            """Answers what is not HTTP with an error of ours."""
+            if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+                self.transport.write(_refusal(InvalidRequest("not an HTTP/1.1 request", got=msg)))
+            self.transport.close()
 
     return AgentProtocol
 
@@ -254,7 +262,7 @@ def _acknowledgement(upload: Upload, end: int) -> bytes:
 def _refusal(error: EdgeError) -> bytes:
     body = json.dumps(error.to_json()).encode()
     head = (
-        f"HTTP/1.1 {error.http_status} Refused\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

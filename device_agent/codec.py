@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import cattrs
 from cattrs.preconf.json import make_converter
@@ -24,11 +24,33 @@ def _strictly(kind: type) -> Any:
     return structure
 
 
+def _lists(converter: Any) -> Any:
+    """Hooks for `tuple[X, ...]` that take a list only: cattrs would take an object or text as well."""
+
+    def hook(kind: Any) -> Any:
+        def structure(value: object, _: Any) -> tuple[object, ...]:
+            if not isinstance(value, (list, tuple)):
+                raise TypeError(f"got {json.dumps(value, default=repr)[:60]}, expected a list")
+            return tuple(converter.structure(value, list[get_args(kind)[0]]))  # type: ignore[misc] # at run time
+
+        return structure
+
+    return hook
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
 _converter = make_converter()  # a peer of a later version may send fields that this one does not know
 _exact = make_converter(forbid_extra_keys=True)  # a file a person wrote must not hold a misspelt key
 for _kind in (bool, int, float, str):
     _converter.register_structure_hook(_kind, _strictly(_kind))
     _exact.register_structure_hook(_kind, _strictly(_kind))
+
+
+for _each in (_converter, _exact):
+    _each.register_structure_hook_factory(_is_tuple, _lists(_each))
 
 
 def _describe(error: BaseException, kind: type | None) -> str:
@@ -53,10 +75,13 @@ def loads(data: str | bytes, where: str) -> Any:
     """JSON text, read strictly: a key that stands twice would mean one thing to us and another to others.
 
     Raises:
-        InvalidRequest: not JSON, a number that JSON has not (NaN), a key twice, or nested too deeply.
+        InvalidRequest: not JSON in UTF-8, NaN or an infinity, a key twice, or nested too deeply.
     """
     try:
-        return json.loads(data, object_pairs_hook=_distinct, parse_constant=_no_constant)
+        text = (
+            data if isinstance(data, str) else data.decode()
+        )  # json itself would take UTF-16 and UTF-32 too
+        return json.loads(text, object_pairs_hook=_distinct, parse_constant=_no_constant)
     except (ValueError, RecursionError) as e:
         raise InvalidRequest("not valid JSON", where=where, got=str(e)[:200]) from e
 
