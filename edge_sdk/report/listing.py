@@ -72,7 +72,7 @@ def print_discovery(discovery: Discovery, timeout_s: float) -> None:
         silence = (
             f"Nobody answered within {timeout_s:g} s on {asked}. That does not mean that nobody is there: "
             "many networks filter multicast DNS, and many devices have it switched off. Find the address in "
-            "your router's list and add the device by it: `edge devices add NAME USER@ADDRESS --target BOARD`."
+            "your router's list and add it: `edge devices add NAME USER@ADDRESS --target BOARD`."
         )
         layout.lines([silence])
     if discovery.ignored:
