@@ -16,6 +16,7 @@ Each class has a `code` (its name on the wire and in `--json` output) and an `ex
     ├── InvalidBundle             invalid_bundle        11   (also a ValueError)
     ├── OutputError               output                12   (also an OSError)
     ├── QuantizationError         quantization          13
+    ├── DiscoveryError            discovery             41
     └── DeviceError               device_error          20
         ├── AgentUnreachable      agent_unreachable     21   (also a ConnectionError)
         │   └── HostKeyRefused    host_key              40
@@ -175,6 +176,12 @@ class QuantizationError(EdgeError):
     """The model cannot be quantised as asked."""
 
     code, exit_code, http_status = "quantization", 13, 422
+
+
+class DiscoveryError(EdgeError):
+    """The local network cannot be asked who is there."""
+
+    code, exit_code, http_status = "discovery", 41, 500
 
 
 class DeviceError(EdgeError):

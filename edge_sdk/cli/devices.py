@@ -84,6 +84,29 @@ def add(
     output.emit(_registration(entry), json_to, text)
 
 
+@command.command("discover", short_help="Ask the local network which hosts offer SSH: a hint only.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1, max=60),
+    default=3.0,
+    show_default=True,
+    help="How long to wait for answers, in seconds.",
+)
+@output.common
+def discover(timeout: float, json_to: str | None) -> None:
+    """Ask the local network by multicast DNS which hosts offer SSH, and show how to register them.
+
+    A hint only: anybody on the network can answer. Nothing that is found is trusted, contacted or
+    registered; its host key still has to be accepted by its fingerprint.
+    """
+    from device_agent import codec
+    from edge_sdk.devices import discovery, inventory
+    from edge_sdk.report import listing
+
+    found = discovery.discover(timeout, inventory.load())
+    output.emit(codec.to_json(found), json_to, lambda: listing.print_discovery(found, timeout))
+
+
 @command.command("list", short_help="List the devices that can be deployed to.")
 @click.option("--check", is_flag=True, help="Connect to each, and say whether its agent answers.")
 @output.common

@@ -11,6 +11,7 @@ from edge_sdk.report.layout import Row
 
 if TYPE_CHECKING:
     from device_agent.protocol import AgentInfo, DeploymentStatus, HistoryEntry, TrustInfo
+    from edge_sdk.devices.discovery import Discovery
     from edge_sdk.devices.inventory import Entry
     from targets.schema import Target
 
@@ -58,6 +59,38 @@ def print_devices(rows: Sequence[Mapping[str, Any]]) -> None:
             line.append("yes" if row["reachable"] else "no")
     layout.table(heads, cells)
     layout.lines(f"{row['error']}" for row in rows if row.get("error"))
+
+
+def print_discovery(discovery: Discovery, timeout_s: float) -> None:
+    """The hosts that answered, and the commands that register them; what silence means."""
+    if discovery.found:
+        layout.table(
+            ("host", "addresses", "port", "announces", "registered as"),
+            [
+                (
+                    found.host.host,
+                    " ".join(found.host.addresses),
+                    str(found.host.port),
+                    " ".join(found.host.services) or "-",
+                    found.registered or "-",
+                )
+                for found in discovery.found
+            ],
+        )
+    else:
+        asked = ", ".join(discovery.interfaces)
+        silence = (
+            f"Nobody answered within {timeout_s:g} s on {asked}. That does not mean that nobody is there: "
+            "many networks filter multicast DNS, and many devices have it switched off. Find the address in "
+            "your router's list and add it: `edge devices add NAME USER@ADDRESS --target BOARD`."
+        )
+        layout.lines([silence])
+    if discovery.ignored:
+        layout.lines([f"{discovery.ignored} answers made no sense and were ignored."])
+    new = [(found.command, f"registers {found.name}") for found in discovery.found if not found.registered]
+    if new:
+        layout.next_steps(new)
+        layout.lines(["", "This is a hint only: anybody on the network can answer. Compare host keys."])
 
 
 def print_device(
