@@ -32,7 +32,9 @@ def test_install_deploy_and_uninstall(home: Path, tmp_path: Path) -> None:
         assert ("installed", "plain") == (installed["action"], installed["service"])
         again = json.loads(edge("devices", "install", "box", "--json", "-"))
         assert ("unchanged", 0) == (again["action"], again["sent_bytes"])
-        assert "may sign for it" in installed["signer"]  # the key that logged in, with which all is signed now
+        assert (
+            "may sign for it" in installed["signer"]
+        )  # the key that logged in, with which all is signed now
         deployed = json.loads(edge("deploy", model, "--device", "box", "--json", "-"))
         assert (1, True) == (deployed["generation"], deployed["parity"]["passed"])
         assert (True, 1) == (deployed["signature"]["signed"], deployed["signature"]["generation"])
