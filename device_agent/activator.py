@@ -246,9 +246,8 @@ class Activator:
         elif state is State.PREFLIGHT and generation is not None:
             run.parity = await self._live.preflight(generation)
         elif state is State.ACTIVATING and generation is not None:
-            if (
-                run.signed is not None
-            ):  # the model has run since it was read back: is it still what was signed?
+            # the model has run since its files were read back: are they still what was signed?
+            if run.signed is not None:
                 await asyncio.to_thread(
                     self._store.verify, name, generation.number, generation.manifest_digest
                 )
