@@ -10,22 +10,24 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from attrs import frozen
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from device_agent import network
 from tests.device_agent.harness import ROOT, AgentProcess, make_bundle, null_samples
 from tests.device_agent.trusted import NAME, World, edge_agent, keygen, public, sign
 
 HOST = "127.0.0.1"
+# comes with paramiko, which the agent's own tests do without on the oldest Python
+x509 = pytest.importorskip("cryptography.x509")
+hashes = pytest.importorskip("cryptography.hazmat.primitives.hashes")
+serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+ec = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ec")
+ExtendedKeyUsageOID, NameOID = x509.oid.ExtendedKeyUsageOID, x509.oid.NameOID
 LISTENER = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(1, flush=True); input()"
 INFER = {"inputs": [{"name": "image", "shape": [1, 4, 4, 3], "datatype": "UINT8",
                      "data": list(null_samples(1, 1)[0]["image"].data)}]}  # fmt: skip
@@ -52,7 +54,7 @@ def certify(
     """A certificate; self-signed without an issuer. `days`: valid from and to, relative to now."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
+    now = datetime.now().astimezone()
     signer = issuer.key if issuer is not None else key
     builder = (
         x509.CertificateBuilder()
