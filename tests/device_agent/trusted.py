@@ -7,15 +7,16 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from device_agent import codec, identity, sshsig
+from device_agent import codec, identity, signers, sshsig
 from device_agent.activator import Activator
 from device_agent.bundle import Bundle
+from device_agent.protocol import Deployed
 from device_agent.records import RecordFile
 from device_agent.statement import NAMESPACE, Selector, dumps, statement_of
 from device_agent.store import Store
@@ -73,8 +74,8 @@ class World:
         self.stranger = keygen(folder / "stranger")
         self.revoked = keygen(folder / "revoked")
         for key in (self.signer, self.revoked):
-            assert 0 == edge_agent(self.state, "signers", "add", stdin=public(key)).returncode
-        assert 0 == edge_agent(self.state, "signers", "revoke", "revoked").returncode
+            signers.add(self.state, public(key))
+        signers.revoke(self.state, "revoked")
         self.device_id: str = self.client.json("GET", "/edge/v1/agent")["trust"]["device_id"]
         self.before = make_bundle(folder / "before", seed=1)
         self.active = make_bundle(folder / "active", seed=2)
@@ -120,26 +121,49 @@ class World:
         return status["generation"], status["manifest_digest"], signature, names, files
 
 
-def deploy_with(
-    store: Store,
-    records: RecordFile,
-    live: DirectLive,
-    bundle: Bundle,
-    key: Path,
-    before: Callable[[], None] = lambda: None,
-) -> None:
-    """Deploy a signed bundle in this process; `before` runs once its files are blobs."""
-    for digest in [*(blob.digest for blob in bundle.manifest.blobs()), bundle.manifest_digest]:
-        part = store.root / "part"
-        part.write_bytes(bundle.blob_path(digest).read_bytes())
-        store.adopt_blob(part, digest)
-    before()
-    selector = Selector((identity.establish(store.root).id,))
-    text = dumps(statement_of(bundle, selector, 1, agent_version="0.0.1"))
-    activator = Activator(store, records, live)
-    activator.start()
-    offer = Offer(text, sign(text, key))
-    asyncio.run(activator.deploy(bundle.config.name, bundle.manifest_digest, lambda _: None, offer))
+class Device:
+    """A device without its server: started anew with `start`, as after a power cut; one key is its signer."""
+
+    def __init__(self, folder: Path, live: DirectLive | None = None) -> None:
+        self.state = folder / "state"
+        self.signer = keygen(folder / "signer")
+        self.live = live or DirectLive()
+        signers.add(self.state, public(self.signer))
+        self.start()
+        self.device_id = identity.establish(self.state).id
+
+    def start(self) -> None:
+        """Read everything anew from the disk."""
+        self.store = Store(self.state)
+        self.records = RecordFile(self.state)
+        self.activator = Activator(self.store, self.records, self.live)
+        self.activator.start()
+
+    def push(self, bundle: Bundle) -> None:
+        """Make a bundle's files blobs."""
+        for digest in [*(blob.digest for blob in bundle.manifest.blobs()), bundle.manifest_digest]:
+            part = self.state / "part"
+            part.write_bytes(bundle.blob_path(digest).read_bytes())
+            self.store.adopt_blob(part, digest)
+
+    def offer(self, bundle: Bundle, generation: int, selector: Selector | None = None) -> Offer:
+        """What the signer says of a bundle."""
+        meant = selector or Selector((self.device_id,))
+        text = dumps(statement_of(bundle, meant, generation, agent_version="0.0.1"))
+        return Offer(text, sign(text, self.signer))
+
+    def deploy(self, bundle: Bundle, offer: Offer) -> Deployed:
+        """Activate a bundle whose files are here."""
+        deployed = self.activator.deploy(bundle.config.name, bundle.manifest_digest, lambda _: None, offer)
+        return asyncio.run(deployed)
+
+    def active(self) -> str | None:
+        """The digest of what answers."""
+        return next((status.manifest_digest for status in self.activator.statuses()), None)
+
+    def highest(self) -> int:
+        """The highest generation that was committed."""
+        return self.activator.signature(NAME).highest_generation
 
 
 def canonical(fields: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ def test_everything_is_in_place_here(run: Run, state: Path) -> None:
     done = run("doctor", "--json", "-")
     assert (0, True) == (done.code, done.json["ok"])
     names = [check["name"] for check in done.json["checks"]]
-    assert ["python", "packages", "runtimes", "state", "disk", "agent", "governor"] == names
+    assert ["python", "packages", "runtimes", "state", "disk", "agent", "trust", "governor"] == names
     text = run("doctor").out
     assert all(name in text for name in names)
 
