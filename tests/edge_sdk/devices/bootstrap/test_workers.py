@@ -1,0 +1,70 @@
+"""The units that workers run in."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_sdk.devices.bootstrap import layout as layouts
+from edge_sdk.devices.bootstrap import plan, workers
+from edge_sdk.devices.bootstrap.probe import Installation
+from tests.edge_sdk.devices.bootstrap.conftest import facts
+
+PI = facts("rpi4_bookworm")
+PYTHON = "/usr/bin/python3.11"
+
+
+def test_only_a_system_installation_has_them() -> None:
+    """A user's manager and our supervisor cannot sandbox: the agent then starts workers itself."""
+    for service in ("user", "plain"):
+        where = layouts.layout(PI, service)
+        assert ({}, ()) == (layouts.worker_units(where, PYTHON), where.worker_units)
+    system = layouts.layout(PI, "system")
+    assert {*system.worker_units} == {*layouts.worker_units(system, PYTHON)}
+    assert "Environment=EDGE_AGENT_WORKER_SOCKET=/run/edge-agent-worker.sock" in layouts.unit(system, PYTHON)
+
+
+def test_the_units_restrict_workers() -> None:
+    """Each limit stands in the unit, the socket is the agent's alone."""
+    texts = layouts.worker_units(layouts.layout(PI, "system"), PYTHON)
+    service = texts["/etc/systemd/system/edge-agent-worker@.service"].splitlines()
+    assert {
+        "DynamicUser=yes", "PrivateNetwork=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes",
+        "NoNewPrivileges=yes", "RestrictAddressFamilies=AF_UNIX", "SystemCallFilter=@system-service",
+        "MemoryMax=50%", "MemorySwapMax=0", "TasksMax=128", "KillMode=control-group", "OOMPolicy=continue",
+        "DevicePolicy=closed", "CapabilityBoundingSet=", "StandardInput=socket",
+        "ExecStart=/usr/local/bin/edge-agent worker",
+    } <= {*service}  # fmt: skip
+    socket = texts["/etc/systemd/system/edge-agent-worker.socket"].splitlines()
+    assert {"Accept=yes", "SocketMode=0600", "SocketUser=edge-agent"} <= {*socket}
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    """`systemd-analyze verify` finds nothing to complain of."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze")
+    texts = workers.units("/bin/true", "daemon", "/run/x.sock", protect_home="yes")
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    shutil.copy(tmp_path / "edge-agent-worker@.service", tmp_path / "edge-agent-worker@1.service")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / workers.SOCKET, tmp_path / "edge-agent-worker@1.service"],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        check=False,
+    )
+    said = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "edge-agent" in line]
+    assert (0, []) == (done.returncode, said)
+
+
+def test_removing_leaves_no_unit() -> None:
+    """Every file that installing writes for systemd is removed, and what runs is stopped first."""
+    where = layouts.layout(PI, "system")
+    steps = plan.remove(where, Installation("system", where.root, "", (), ()), keep_models=False)
+    commands = [step.command for step in steps if isinstance(step, plan.Run)]
+    (removed,) = [command for command in commands if command[:2] == ("rm", "-f") and where.unit in command]
+    assert {where.unit, *where.worker_units} == {*removed[2:]}
+    stopped = [command[-1] for command in commands if "stop" in command]
+    assert [workers.SOCKET, "edge-agent-workers.slice"] == stopped
