@@ -9,11 +9,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.device_agent.campaigns import kill, power, ptrace, upgrade_power
+from tests.device_agent.campaigns import full, kill, medium, power, ptrace, upgrade_power
 from tests.device_agent.campaigns.power import NOT_NEEDED, Judge, first_bad
 from tests.device_agent.campaigns.report import Report, Row
 from tests.device_agent.campaigns.scenarios import Stock
 
+MEDIUM_CALLS = 340  # of all parts together, about
 SESSIONS = {
     "models": (power.session, power.check),
     "upgrade": (upgrade_power.session, upgrade_power.check),
@@ -62,7 +63,29 @@ def _parser() -> argparse.ArgumentParser:
     cutting.add_argument("--limit", type=int, default=16, help="about so many states of one moment")
     cutting.add_argument("--no-mutants", action="store_true", help="do not try the code without each fsync")
     cutting.set_defaults(run=_power)
+    failing = commands.add_parser("medium", parents=[common], help="EIO and ENOSPC at every changing call")
+    failing.set_defaults(run=_medium)
+    filling = commands.add_parser("full", parents=[common], help="disks that are too small by steps")
+    filling.set_defaults(run=_full)
     return parser
+
+
+def _medium(options: argparse.Namespace, report: Report, folder: Path) -> str | None:
+    if (reason := ptrace.unavailable()) is not None:
+        return reason
+    for part in options.only or medium.PARTS:
+        failing = medium.Failing(part, folder / part.replace(" ", "-"))
+        report.rows.append(failing.row)
+        failing.run(max(1, MEDIUM_CALLS // options.sample) if options.sample else 1)
+    return None
+
+
+def _full(options: argparse.Namespace, report: Report, folder: Path) -> str | None:
+    if (reason := full.unavailable()) is not None:
+        return reason
+    for part in options.only or full.PARTS:
+        report.rows.append(full.run(part, folder / part.replace(" ", "-"), options.sample))
+    return None
 
 
 def _power(options: argparse.Namespace, report: Report, folder: Path) -> str | None:
