@@ -38,10 +38,10 @@ class Device:
         self, state: Path, *, live: DirectLive | None = None, deadlines: Deadlines | None = None
     ) -> None:
         self.store = Store(state)
-        self.uploads = Uploads(self.store)
         self.live = live or DirectLive()
         self.activator = Activator(self.store, RecordFile(state), self.live, deadlines)
         self.activator.start()
+        self.uploads = Uploads(self.store)
         self.states: list[str] = []
 
     def push(self, bundle: Bundle) -> None:

@@ -9,8 +9,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.device_agent.campaigns import kill, ptrace
-from tests.device_agent.campaigns.report import Report
+from tests.device_agent.campaigns import full, kill, medium, power, ptrace, upgrade_power
+from tests.device_agent.campaigns.power import NOT_NEEDED, Judge, first_bad
+from tests.device_agent.campaigns.report import Report, Row
+from tests.device_agent.campaigns.scenarios import Stock
+
+MEDIUM_CALLS = 340  # of all parts together, about
+SESSIONS = {
+    "models": (power.session, power.check),
+    "upgrade": (upgrade_power.session, upgrade_power.check),
+}
 
 
 def main() -> int:
@@ -19,7 +27,11 @@ def main() -> int:
     report = Report(options.campaign, options.seed)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        reason = options.run(options, report, Path(folder))
+        try:
+            reason = options.run(options, report, Path(folder))
+        except KeyboardInterrupt:
+            reason = None
+            print("interrupted: this is what was tried until then")
     if reason:
         print(f"cannot be run here: {reason}", file=sys.stderr)
         return 2
@@ -47,7 +59,56 @@ def _parser() -> argparse.ArgumentParser:
     )
     killing = commands.add_parser("kill", parents=[common], help="kill -9 at every changing system call")
     killing.set_defaults(run=_kill)
+    cutting = commands.add_parser("power", parents=[common], help="the power goes: every crash state")
+    cutting.add_argument("--limit", type=int, default=16, help="about so many states of one moment")
+    cutting.add_argument("--no-mutants", action="store_true", help="do not try the code without each fsync")
+    cutting.set_defaults(run=_power)
+    failing = commands.add_parser("medium", parents=[common], help="EIO and ENOSPC at every changing call")
+    failing.set_defaults(run=_medium)
+    filling = commands.add_parser("full", parents=[common], help="disks that are too small by steps")
+    filling.set_defaults(run=_full)
     return parser
+
+
+def _medium(options: argparse.Namespace, report: Report, folder: Path) -> str | None:
+    if (reason := ptrace.unavailable()) is not None:
+        return reason
+    for part in options.only or medium.PARTS:
+        failing = medium.Failing(part, folder / part.replace(" ", "-"))
+        report.rows.append(failing.row)
+        failing.run(max(1, MEDIUM_CALLS // options.sample) if options.sample else 1)
+    return None
+
+
+def _full(options: argparse.Namespace, report: Report, folder: Path) -> str | None:
+    if (reason := full.unavailable()) is not None:
+        return reason
+    for part in options.only or full.PARTS:
+        report.rows.append(full.run(part, folder / part.replace(" ", "-"), options.sample))
+    return None
+
+
+def _power(options: argparse.Namespace, report: Report, folder: Path) -> str | None:
+    for part, (session, check) in SESSIONS.items():
+        if options.only and part not in options.only:
+            continue
+        here = folder / part
+        (here / "recorded").mkdir(parents=True)
+        stock = Stock(here / "bundles")
+        recording = session(here / "recorded", stock)
+        judge = Judge(stock, here / "state", check)
+        report.rows.append(
+            judge.all_states(Row(part), recording, options.limit, options.seed, options.sample)
+        )
+        for site in () if options.no_mutants else recording.sites:
+            row = Row(f"{part}, without an fsync")
+            report.rows.append(row)
+            row.tried, problem = first_bad(recording, site, options.limit, options.seed, judge.problem)
+            row.notes.append(f"{site}: {problem or 'never missed'}"[:200])
+            if (problem is None) != (site in NOT_NEEDED):
+                row.failures.append(f"{site} is {'not needed' if problem is None else 'needed after all'}")
+            print(row.notes[-1], file=sys.stderr, flush=True)
+    return None
 
 
 def _kill(options: argparse.Namespace, report: Report, folder: Path) -> str | None:

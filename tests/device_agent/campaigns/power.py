@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
+from attrs import define, frozen
 
-from device_agent import releases
 from device_agent.errors import EdgeError
-from tests.device_agent.campaigns import releases as upgrades
 from tests.device_agent.campaigns.disk import Disk, State
 from tests.device_agent.campaigns.recording import Recording, recorded
+from tests.device_agent.campaigns.report import Row
 from tests.device_agent.campaigns.scenarios import CHUNK_BYTES, NAME, Stock
 from tests.device_agent.test_activator import Device
 
@@ -42,14 +41,6 @@ class Received:
     offset: int
 
 
-@frozen
-class Step:
-    """A step of an upgrade has ended, or (`ended` False) begun."""
-
-    number: int
-    ended: bool
-
-
 class Wrong(Exception):
     """A state after which a promise is broken."""
 
@@ -57,7 +48,7 @@ class Wrong(Exception):
 # the agent's models
 
 
-def models_session(folder: Path, stock: Stock) -> Recording:
+def session(folder: Path, stock: Stock) -> Recording:
     """From the first start to the removal: uploads, deployments, a rollback, a failed deployment."""
     with recorded(folder) as recording:
         device = Device(folder / STATE)
@@ -97,7 +88,7 @@ def _activate(device: Device, stock: Stock, number: int) -> int:
     return deployed.status.generation
 
 
-def check_models(folder: Path, stock: Stock, promised: list[object]) -> None:
+def check(folder: Path, stock: Stock, promised: list[object]) -> None:
     """Start on a state, and find everything that was promised; Wrong if not.
 
     Raises:
@@ -158,50 +149,19 @@ def _history(device: Device) -> tuple:  # type: ignore[type-arg]
         return ()
 
 
-# the agent's own releases
-
-
-def upgrade_session(folder: Path, stock: Stock) -> Recording:
-    """A release is installed, a second one added, tried, made current and settled, a third pruned."""
-    template = folder.with_name("upgrade")
-    upgrades.prepare(upgrades.STEPS[0], template)
-    third = upgrades.staging(template / "third", "1-c")
-    root, state = folder / "root", folder / "state"
-    with recorded(folder) as recording:
-        root.mkdir()
-        state.mkdir()
-        for folder_ in (folder, root):
-            recording.found()
-            _sync(folder_)
-        releases.add(root, template / "old")
-        releases.activate(root, upgrades.OLD)
-        recording.mark(Step(0, ended=True))
-        steps: list[Callable[[], object]] = [
-            lambda: releases.add(root, template / "new"),
-            lambda: releases.try_out(root, state, upgrades.NEW, 60),
-            lambda: releases.activate(root, upgrades.NEW),
-            lambda: releases.settle(state),
-            lambda: releases.add(root, third),
-            lambda: releases.prune(root),
-        ]
-        for number, step in enumerate(steps, 1):
-            recording.mark(Step(number, ended=False))
-            step()
-            recording.mark(Step(number, ended=True))
-    return recording
-
-
-def _sync(_: Path) -> None:
-    """The installer's own `sync`, which is no part of what is examined."""
-
-
-def states(recording: Recording, limit: int, seed: int) -> Iterator[tuple[int, State, list[object]]]:
-    """Every different state: after how many operations, what the disk holds, what had been promised."""
+def states(
+    recording: Recording, limit: int, seed: int, begin: int = 0
+) -> Iterator[tuple[int, State, list[object]]]:
+    """Every different state after `begin` operations or more: after how many, what the disk holds, and what
+    had been promised. Of each moment about `limit` at most.
+    """
     disk, draw = Disk(), random.Random(seed)
     seen: set[tuple[int, int]] = set()
     for count in range(len(recording.ops) + 1):
         if count:
             disk.do(recording.ops[count - 1])
+        if count < begin:
+            continue
         promised = recording.promised(count)
         for state in disk.states(limit, draw):
             key = (state.key(), len(promised))
@@ -211,15 +171,49 @@ def states(recording: Recording, limit: int, seed: int) -> Iterator[tuple[int, S
 
 
 Check = Callable[[Path, Stock, list[object]], None]
+NOT_NEEDED: dict[str, str] = {}  # sites of an fsync that no state needs, and why they are kept
 
 
-def examine(state: State, promised: list[object], stock: Stock, folder: Path, check: Check) -> str | None:
-    """What is wrong with a state; None if nothing is."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    state.materialise(folder)
-    try:
-        check(folder, stock, promised)
-    except (EdgeError, Wrong, OSError, AssertionError) as e:
-        return f"{type(e).__name__}: {e}"
-    return None
+@define
+class Judge:
+    """Makes states in a folder and checks them."""
+
+    _stock: Stock
+    _folder: Path
+    _check: Check
+
+    def problem(self, state: State, promised: list[object]) -> str | None:
+        """What is wrong with a state; None if nothing is."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
+        state.materialise(self._folder)
+        try:
+            self._check(self._folder, self._stock, promised)
+        except (EdgeError, Wrong, OSError, AssertionError) as e:
+            return f"{type(e).__name__}: {e}"
+        return None
+
+    def all_states(self, row: Row, recording: Recording, limit: int, seed: int, sample: int) -> Row:
+        """Check every state, or about `sample` of them, spread evenly."""
+        found = list(states(recording, limit, seed))
+        step = max(1.0, len(found) / sample) if sample else 1.0
+        row.notes.append(f"{len(recording.ops)} operations, {len(found)} states")
+        for index in range(int(len(found) / step)):
+            count, state, promised = found[int(index * step)]
+            row.tried += 1
+            if (problem := self.problem(state, promised)) is not None:
+                row.failures.append(f"after {count} operations: {problem}")
+        return row
+
+
+def first_bad(
+    recording: Recording, site: str, limit: int, seed: int, judge: Callable[[State, list[object]], str | None]
+) -> tuple[int, str | None]:
+    """How many states without the fsync of a site it took to find a bad one, and what is wrong with that."""
+    begin = next(index for index, op in enumerate(recording.ops) if op.site == site)
+    tried = 0
+    for _, state, promised in states(recording.without(site), limit, seed, begin):
+        tried += 1
+        if (problem := judge(state, promised)) is not None:
+            return tried, problem
+    return tried, None

@@ -35,6 +35,7 @@ class Recording:
         self.ops: list[Op] = []
         self.marks: list[tuple[int, object]] = []  # (how many operations came before, what)
         self._lock = threading.Lock()
+        self._seen: set[int] = set()
 
     def mark(self, what: object) -> None:
         """Note what holds from here on."""
@@ -78,7 +79,10 @@ class Recording:
         known = {op.path for op in self.ops} | {op.other for op in self.ops}
         for path in sorted(self.folder.rglob("*")):
             name = str(path.relative_to(self.folder))
-            if name in known or path.is_symlink():
+            inode = path.lstat().st_ino  # a name may have changed since
+            new = name not in known and inode not in self._seen and not path.is_symlink()
+            self._seen.add(inode)
+            if not new:
                 continue
             if path.is_dir():
                 self.add(Op("mkdir", name))

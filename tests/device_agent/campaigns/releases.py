@@ -17,6 +17,12 @@ OLD, NEW = "1-a", "1-b"
 _LAUNCHER = ROOT / "edge_sdk/devices/bootstrap/scripts/launcher.sh"
 _PROGRAM = "import os, pathlib, sys; sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / 'site'))\n"
 _PROGRAM += "import toy; print(os.environ['EDGE_AGENT_RELEASE'])\n"
+FILES = {
+    "lib/__main__.py": _PROGRAM,
+    "lib/part/__init__.py": "x = 1\n",
+    "site/toy/__init__.py": "x = 2\n",
+    "site/toy/more.py": "x = 3\n",
+}
 
 
 def _zip(path: Path, entries: dict[str, str]) -> str:
@@ -30,10 +36,14 @@ def _zip(path: Path, entries: dict[str, str]) -> str:
 def staging(folder: Path, release: str) -> Path:
     """What a host copies for a release: the archive and a wheel."""
     wheel = "toy-1-py3-none-any.whl"
+    lib, site = (
+        {name.removeprefix(f"{part}/"): text for name, text in FILES.items() if name.startswith(part)}
+        for part in ("lib", "site")
+    )
     fields = {
         "id": release,
-        "archive": _zip(folder / "edge-agent.pyz", {"__main__.py": _PROGRAM, "part/__init__.py": ""}),
-        "wheels": {wheel: _zip(folder / "wheels" / wheel, {"toy/__init__.py": "", "toy/more.py": "x = 1\n"})},
+        "archive": _zip(folder / "edge-agent.pyz", lib),
+        "wheels": {wheel: _zip(folder / "wheels" / wheel, site)},
     }
     (folder / releases.DESCRIPTION).write_text(json.dumps(fields))
     return folder
@@ -95,10 +105,11 @@ class Case:
         releases.settle(self._state)
         _expect([], list(self._state.iterdir()), "what is left of the trial")
         _expect(NEW, self._launch("serve"), "what serves after another upgrade")
-        whole = {"lib/__main__.py", "lib/part/__init__.py", "site/toy/__init__.py", "site/toy/more.py"}
         release = self._root / "releases" / NEW
         _expect(
-            whole, {str(path.relative_to(release)) for path in release.rglob("*.py")}, "the release's files"
+            set(FILES),
+            {str(path.relative_to(release)) for path in release.rglob("*.py")},
+            "the release's files",
         )
 
     def _launch(self, command: str) -> str:
