@@ -135,3 +135,51 @@ def test_unfinished_uploads_are_bounded(state: Path) -> None:
     for index in range(MAX_UNFINISHED + 3):
         uploads.create("sha256:" + f"{index:064x}", 10)
     assert MAX_UNFINISHED == len(list((state / "uploads").iterdir()))
+
+
+def received(uploads: Uploads, count: int) -> str:
+    """Chunks that were written and not synced; the upload's id."""
+    upload = uploads.create(DIGEST, len(DATA))
+    for offset in range(0, count * CHUNK, CHUNK):
+        chunk = DATA[offset : offset + CHUNK]
+        uploads.receive(upload.id, offset, chunk, hashlib.sha256(chunk).digest())
+    return upload.id
+
+
+def test_one_sync_covers_all_that_arrived(state: Path) -> None:
+    """Several chunks take one sync of the data and one of the record, and a second sync takes none."""
+    uploads = opened(state)
+    upload_id = received(uploads, 3)
+    with faulty(nothing) as counter:
+        uploads.sync(upload_id)
+    assert ["fsync", "open", "pwrite", "fsync", "fsync"] == counter.calls  # data, record, its name
+    again = opened(state).find(upload_id)
+    assert again is not None
+    assert 3 * CHUNK == again.offset
+    with faulty(nothing) as counter:
+        uploads.sync(upload_id)
+    assert [] == counter.calls
+
+
+def test_a_failed_sync_is_not_believed(state: Path) -> None:
+    """What a failed sync did not bring to the medium is sent again, though the kernel may still show it."""
+    uploads = opened(state)
+    upload_id = received(uploads, 2)
+    with faulty(fail_at(1)), pytest.raises(DiskFull):
+        uploads.sync(upload_id)
+    found = uploads.find(upload_id)
+    assert found is not None
+    assert 0 == found.offset
+    send(uploads)
+    assert DATA == Store(state).blob_path(DIGEST).read_bytes()
+
+
+def test_what_an_agent_before_received_is_read_back(state: Path) -> None:
+    """Bytes that were damaged on the disk between two agents are found when the blob is complete."""
+    uploads = opened(state)
+    upload_id = received(uploads, 2)
+    uploads.sync(upload_id)
+    with (state / "uploads" / upload_id / "data").open("r+b") as file:
+        file.write(b"?")
+    with pytest.raises(UploadError, match="does not have its digest"):
+        send(opened(state))
