@@ -41,16 +41,13 @@ class LiteRTBackend:
     Args:
         name: the runtime's name.
         least_version: the least version of it that can run what is compiled here.
-        dense_per_channel: whether it computes FULLY_CONNECTED in int8 with a scale for each channel. One
-            that does not takes the first scale for all, and no operator version says so.
     """
 
     computes = True
 
-    def __init__(self, name: str, least_version: str, *, dense_per_channel: bool = True) -> None:
+    def __init__(self, name: str, least_version: str) -> None:
         self.name = name
         self._least_version = least_version
-        self._dense_per_channel = dense_per_channel
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """What each source operator becomes after all rewrites, or why it cannot be lowered."""
@@ -84,13 +81,7 @@ class LiteRTBackend:
         progress("lowering", 1, 1)
         is_int8 = recipe.precision == "int8"
         if is_int8:
-            quantized = int8.quantize(
-                graph,
-                calibration,
-                io=recipe.io,
-                dense_per_channel=self._dense_per_channel,
-                progress=progress,
-            )
+            quantized = int8.quantize(graph, calibration, io=recipe.io, progress=progress)
             data = quantized.data
             if quantized.widened_channels:
                 rewrites["keep_biases"] = quantized.widened_channels
@@ -184,4 +175,4 @@ def _file_name(name: str) -> str:
 
 
 backend = LiteRTBackend("litert", LEAST_VERSION)
-tflite = LiteRTBackend("tflite", LEAST_TFLITE_VERSION, dense_per_channel=False)
+tflite = LiteRTBackend("tflite", LEAST_TFLITE_VERSION)

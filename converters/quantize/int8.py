@@ -33,14 +33,7 @@ class Quantized:
     widened_channels: int
 
 
-def quantize(
-    graph: Graph,
-    calibration: Calibration | None,
-    *,
-    io: str,
-    dense_per_channel: bool = True,
-    progress: Progress,
-) -> Quantized:
+def quantize(graph: Graph, calibration: Calibration | None, *, io: str, progress: Progress) -> Quantized:
     """The graph in full-integer int8: weights per channel, activations per tensor.
 
     Activation ranges are the least and greatest values over all samples, so the order of the samples does
@@ -51,7 +44,6 @@ def quantize(
         calibration: real samples; there is no substitute for them.
         io: `integer` makes the model's own inputs and outputs int8, `float` leaves them float32 with one
             QUANTIZE and DEQUANTIZE at the ends.
-        dense_per_channel: whether the weights of FULLY_CONNECTED are per channel too.
         progress: told of every few samples.
 
     Raises:
@@ -69,10 +61,7 @@ def quantize(
     if widened:
         data = write(graph)
     progress("quantising", 0, 1)
-    quantized = read(
-        _apply(data, statistics, _recipe(io, dense_per_channel=dense_per_channel)),
-        where="the quantised model",
-    )
+    quantized = read(_apply(data, statistics, io), where="the quantised model")
     left = float_operators(quantized, ends_convert=io == "float")
     if left:
         raise QuantizationError(
@@ -97,7 +86,7 @@ def calibrate(data: bytes, calibration: Calibration, progress: Progress) -> dict
         from ai_edge_quantizer.utils import qsv_utils
 
         rules = recipe_manager.RecipeManager()
-        rules.load_quantization_recipe(_recipe("integer", dense_per_channel=True))
+        rules.load_quantization_recipe(_recipe("integer"))
         run = calibrator.Calibrator(
             data,
             num_threads=min(4, os.cpu_count() or 1),
@@ -131,17 +120,12 @@ def _chunks(calibration: Calibration) -> Iterator[list[dict[str, Any]]]:
         yield chunk
 
 
-def _recipe(io: str, *, dense_per_channel: bool) -> list[dict[str, Any]]:
+def _recipe(io: str) -> list[dict[str, Any]]:
     from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager
 
     rules = recipe_manager.RecipeManager()
     every = qtyping.TFLOperationName.ALL_SUPPORTED
     rules.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
-    if not dense_per_channel:
-        dense, per_tensor = qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.QuantGranularity.TENSORWISE
-        rules.add_static_config(
-            ".*", dense, activation_num_bits=8, weight_num_bits=8, weight_granularity=per_tensor
-        )
     if io == "float":
         for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
             rules.add_quantization_config(
@@ -151,12 +135,12 @@ def _recipe(io: str, *, dense_per_channel: bool) -> list[dict[str, Any]]:
     return recipe
 
 
-def _apply(data: bytes, statistics: dict[str, Any], recipe: list[dict[str, Any]]) -> bytes:
+def _apply(data: bytes, statistics: dict[str, Any], io: str) -> bytes:
     from ai_edge_quantizer import quantizer
 
     try:
         with quiet():
-            result = quantizer.Quantizer(data, recipe).quantize(
+            result = quantizer.Quantizer(data, _recipe(io)).quantize(
                 statistics, enable_progress_bar=False, enable_progress_report=False
             )
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as e:  # all its refusals
