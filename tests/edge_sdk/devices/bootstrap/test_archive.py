@@ -44,6 +44,15 @@ def test_it_is_small_and_pure(archive: Archive) -> None:
     assert {"attrs", "starlette", "uvicorn", "h11"} <= {one.partition("==")[0] for one in archive.packages}
 
 
+def test_the_agent_imports_no_command_line_of_others(archive_file: Path) -> None:
+    """Starting takes imports, most of all on a small board: those that serve nothing are left out."""
+    code = f"import sys; sys.path.insert(0, {str(archive_file)!r}); import device_agent.server"
+    code += "; print(*sys.modules)"
+    found = subprocess.check_output([PYTHON, "-I", "-c", code], text=True).split()
+    assert "uvicorn.server" in found
+    assert set() == {"click", "uvicorn.main", "uvicorn.supervisors", "importlib.metadata"} & {*found}
+
+
 def test_a_compiled_module_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package with a compiled module would not run on the device."""
     info = tmp_path / "fastone-1.0.dist-info"
