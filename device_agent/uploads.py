@@ -65,6 +65,7 @@ class Uploads:
         self._lock = threading.Lock()
         self._busy: set[str] = set()
         self._received: dict[str, _Received] = {}
+        self._uses: dict[str, int] = {}  # upload -> the last use of it, counted: the clock may jump
         durable.make_folder(self._folder)
 
     def create(self, digest: str, length: int) -> Upload:
@@ -185,6 +186,7 @@ class Uploads:
             if upload_id in self._busy:
                 raise UploadError("somebody else is sending this blob now", where=upload_id)
             self._busy.add(upload_id)
+            self._uses[upload_id] = max(self._uses.values(), default=0) + 1
         try:
             yield
         finally:
@@ -298,10 +300,16 @@ class Uploads:
         durable.remove_tree(folder)
 
     def _unfinished(self) -> list[Path]:
-        """The folders of unfinished uploads, the one that rested longest first."""
+        """The folders of unfinished uploads, the one that rested longest first.
+
+        Those that were not used since the agent started come before all others, the oldest folder first.
+        """
         with durable.mapped("cannot read a folder", self._folder):
-            found = [(path.stat().st_mtime_ns, path) for path in self._folder.iterdir()]
-        return [path for _, path in sorted(found)]
+            ages = {path: path.stat().st_mtime_ns for path in self._folder.iterdir()}
+        with self._lock:
+            here = {path.name for path in ages}
+            self._uses = {name: use for name, use in self._uses.items() if name in here | self._busy}
+            return sorted(ages, key=lambda path: (self._uses.get(path.name, 0), ages[path]))
 
     def _make_room_for_one(self) -> None:
         resting = [path for path in self._unfinished() if path.name not in self._busy]

@@ -1,6 +1,7 @@
 """Resumable uploads on a real store."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -183,3 +184,16 @@ def test_what_an_agent_before_received_is_read_back(state: Path) -> None:
         file.write(b"?")
     with pytest.raises(UploadError, match="does not have its digest"):
         send(opened(state))
+
+
+@pytest.mark.parametrize("jumped_to_s", [0, 4_000_000_000])
+def test_an_upload_in_use_is_kept_whatever_the_clock_says(state: Path, jumped_to_s: int) -> None:
+    """What gives way is what was used least lately, not what a clock that jumps makes look old."""
+    uploads = opened(state)
+    digests = ["sha256:" + f"{index:064x}" for index in range(MAX_UNFINISHED + 1)]
+    ids = [uploads.create(digest, 10).id for digest in digests[:MAX_UNFINISHED]]
+    uploads.create(digests[0], 10)  # somebody goes on with the first one
+    for place in (0, 2):
+        os.utime(state / "uploads" / ids[place], (jumped_to_s, jumped_to_s))
+    last = uploads.create(digests[-1], 10).id
+    assert {*ids, last} - {ids[1]} == {path.name for path in (state / "uploads").iterdir()}
