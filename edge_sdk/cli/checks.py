@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -13,14 +13,12 @@ from device_agent import home, runtimes
 from device_agent.errors import DeviceError, EdgeError
 from device_agent.protocol import AgentInfo
 from edge_sdk.devices import diagnosis
-from edge_sdk.devices.diagnosis import Check
+from edge_sdk.devices.diagnosis import FREE_FAIL_BYTES, FREE_WARN_BYTES, Check
 from edge_sdk.devices.selection import open_device
 from edge_sdk.report.listing import isolation
 
 DISTRIBUTION = "edge-deployment-sdk"
 PYTHONS = ((3, 11), (3, 14))  # from, and before
-FREE_FAIL_BYTES = 100_000_000  # a deployment keeps two generations and what is being uploaded
-FREE_WARN_BYTES = 1_000_000_000
 
 
 def run_all() -> list[Check]:
@@ -28,7 +26,7 @@ def run_all() -> list[Check]:
     return [
         python(sys.version_info[:2]),
         packages(metadata.requires(DISTRIBUTION) or [], _version),
-        runtime(),
+        runtime({info.name: info.version for info in runtimes.installed()}),
         *state(home.default_state_dir()),
         *agent(),
     ]
@@ -59,9 +57,8 @@ def packages(requirements: list[str], version: Callable[[str], str | None]) -> C
     return Check("packages", "ok", ", ".join(f"{name} {installed}" for name, installed in found.items()))
 
 
-def runtime() -> Check:
-    """Whether the runtime of the TFLite road is installed here."""
-    found = {info.name: info.version for info in runtimes.installed()}
+def runtime(found: Mapping[str, str]) -> Check:
+    """Whether the runtime of the TFLite road is installed here; `found` is runtime -> version."""
     text = ", ".join(f"{name} {version}" for name, version in found.items())
     if "litert" not in found:
         return Check("runtimes", "fail", text or "none", "pip install ai-edge-litert")

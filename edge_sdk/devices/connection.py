@@ -75,7 +75,13 @@ def mapped(where: str) -> Iterator[None]:
             next_step="Run the command again; `edge agent logs` shows what the agent last wrote.",
         ) from e
     except http.client.HTTPException as e:
-        raise ProtocolError("the agent's answer is not HTTP", where=where, got=repr(e)) from e
+        raise ProtocolError(
+            "the agent's answer is not HTTP",
+            where=where,
+            got=repr(e)[:200],
+            next_step="Something else answers there: look at the device's --agent-command, and at what that "
+            "prints before it leads to the agent.",
+        ) from e
 
 
 def checked(response: http.client.HTTPResponse, where: str) -> http.client.HTTPResponse:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from attrs import frozen
+from packaging.version import Version
 
 from device_agent.errors import DeviceError, EdgeError, ProtocolError
 from device_agent.protocol import PROTOCOL_VERSION, AgentInfo
@@ -20,6 +21,8 @@ from edge_sdk.devices.ssh_config import Hop
 from edge_sdk.devices.ssh_errors import mapped
 from targets.schema import Target
 
+FREE_FAIL_BYTES = 100_000_000  # a deployment keeps two generations and what is being uploaded
+FREE_WARN_BYTES = 1_000_000_000
 HOST = "host"  # the architecture of a target that is the machine the SDK runs on
 _SAME = {"arm64": "aarch64", "amd64": "x86_64", "armv8l": "armv7l"}  # what kernels call them -> what we do
 
@@ -107,6 +110,35 @@ def trust(info: AgentInfo) -> Check:
     return Check("trust", "ok", f"signed bundles only, {keys}")
 
 
+def runtimes(info: AgentInfo, target: Target | None, name: str) -> Check:
+    """Whether the device has the runtimes of its target, recent enough; `name` is the device's."""
+    found = {runtime.name: runtime.version for runtime in info.runtimes}
+    text = ", ".join(f"{runtime} {version}" for runtime, version in found.items()) or "none"
+    needed = {} if target is None else target.runtimes
+    lacking = [
+        f"{runtime} >= {least}"
+        for runtime, least in needed.items()
+        if runtime not in found or Version(found[runtime]) < Version(least)
+    ]
+    if not lacking:
+        return Check("runtimes", "ok" if found else "warn", text)
+    return Check(
+        "runtimes",
+        "fail",
+        f"{text}, but the target needs {', '.join(lacking)}",
+        f"`edge devices install {name}` or, where an agent is installed, `edge devices upgrade {name}`.",
+    )
+
+
+def disk(info: AgentInfo) -> Check:
+    """Whether there is room for models where the agent keeps them."""
+    text = f"{info.disk_free_bytes / 1e9:.2f} GB free at {info.state_dir} on the device"
+    if info.disk_free_bytes >= FREE_WARN_BYTES:
+        return Check("disk", "ok", text)
+    status = "fail" if info.disk_free_bytes < FREE_FAIL_BYTES else "warn"
+    return Check("disk", status, text, "Free some space there; `edge remove NAME` removes a model.")
+
+
 def normal(machine: str) -> str:
     """An architecture as targets name it."""
     return _SAME.get(machine.lower(), machine.lower())
@@ -172,8 +204,8 @@ def _agent(device: Device) -> Iterator[Check]:
         return
     yield Check("agent", "ok", f"{info.agent_version} on {info.hostname}, Python {info.python}")
     yield Check("protocol", "ok", f"version {PROTOCOL_VERSION} on both sides")
-    runtimes = ", ".join(f"{runtime.name} {runtime.version}" for runtime in info.runtimes)
-    yield Check("runtimes", "ok" if runtimes else "warn", runtimes or "none")
+    yield runtimes(info, device.target, device.name)
+    yield disk(info)
     yield trust(info)
     yield workers(info)
     if info.memory_cgroup is not None:
@@ -193,5 +225,5 @@ def _memory(*, limited: bool) -> Check:
 
 
 def _failed(name: str, error: EdgeError) -> Check:
-    message = str(EdgeError(error.what, got=error.got, expected=error.expected))
+    message = str(EdgeError(error.what, where=error.where, got=error.got, expected=error.expected))
     return Check(name, "fail", message, error.next_step or "")

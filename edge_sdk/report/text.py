@@ -32,7 +32,7 @@ def print_deployment(report: DeployReport) -> None:
         ("Time", ", ".join(f"{step} {seconds(ns)}" for step, ns in report.timings_ns.items())),
     ]
     layout.show(f"{conversion.model.name} {state} {name!r} on {report.device}", rows)
-    device = "" if report.device == "local" else f" --device {report.device}"
+    device = f" --device {report.device}"  # also local: without it a registered device may be meant
     if report.device == "fake":
         layout.lines(["", "The fake device is gone with everything on it; `--device local` keeps it."])
         return

@@ -5,7 +5,10 @@ from __future__ import annotations
 import platform
 import re
 import shutil
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +154,8 @@ def test_doctor(run: Run, agent: Path, add: Callable[..., Any], tmp_path: Path) 
     done = run("devices", "doctor", "kitchen", "--json", "-")
     assert 0 == done.code, done.out
     assert [
-        "config", "name", "port", "host key", "login", "agent", "protocol", "runtimes", "trust", "workers",
-        "memory", "target",
+        "config", "name", "port", "host key", "login", "agent", "protocol", "runtimes", "disk", "trust",
+        "workers", "memory", "target",
     ] == [check["name"] for check in done.json["checks"]]  # fmt: skip
     text = run("devices", "doctor", "kitchen").out
     assert "ok    login" in text
@@ -195,6 +198,104 @@ def test_doctor_stops_at_what_fails(
     assert (step, "fail") == (last["name"], last["status"])
     assert last["next_step"]
     assert all("ok" == check["status"] for check in done.json["checks"][:-1])
+
+
+def test_doctor_of_a_changed_host_key(
+    run: Run, server: Sshd, add: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A key that has changed is the step that fails: both fingerprints, and how to forget the old one."""
+    other = keygen(tmp_path / "other").with_suffix(".pub").read_text().split()
+    assert 0 == add("pi", tmp_path / "state").code
+    path = inventory.path()
+    path.write_text(path.read_text() + f'host_key = "{other[0]} {other[1]}"\n')
+    done = run("devices", "doctor", "pi", "--json", "-")
+    last = done.json["checks"][-1]
+    assert (1, "host key", "fail") == (done.code, last["name"], last["status"])
+    assert server.host_key.fingerprint in last["message"]
+    assert "edge devices remove" in last["next_step"]
+
+
+def test_doctor_of_a_dead_agent(run: Run, add: Callable[..., Any], tmp_path: Path) -> None:
+    """An agent that was killed leaves its socket; the step says where, and what to do."""
+    folder = tmp_path / "there"
+    with serving(folder) as process:
+        process.kill()
+        process.wait()
+    assert (folder / "agent.sock").exists()
+    assert 0 == add("pi", folder).code
+    done = run("devices", "doctor", "pi", "--json", "-")
+    last = done.json["checks"][-1]
+    assert (1, "agent", "fail") == (done.code, last["name"], last["status"])
+    assert str(folder) in last["message"]
+    assert last["next_step"]
+
+
+@contextmanager
+def imposter(path: Path, answer: bytes) -> Iterator[None]:
+    """Something that listens on an agent's socket: leases are given, all else is answered with `answer`."""
+
+    class Answer(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            request = self.rfile.readline()
+            while self.rfile.readline().strip():
+                pass
+            if b"/lease " in request:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n{}\n")
+                self.rfile.read()
+            else:
+                self.wfile.write(answer)
+
+    class Server(socketserver.ThreadingUnixStreamServer):
+        daemon_threads = True
+        block_on_close = False
+
+    with Server(str(path), Answer) as listening:
+        thread = threading.Thread(target=listening.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+ANSWERS = [
+    ("protocol", "version", b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"protocol": 0}'),
+    ("protocol", "not HTTP", b"SSH-2.0-OpenSSH_9.2\r\n"),
+    ("protocol", "error that is not one of ours", b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\n{}"),
+    ("agent", "broke", b""),
+]
+
+
+@pytest.mark.parametrize(("step", "said", "answer"), ANSWERS)
+def test_doctor_of_what_is_not_our_agent(
+    step: str, said: str, answer: bytes, run: Run, add: Callable[..., Any], tmp_path: Path
+) -> None:
+    """An agent of another protocol, and what is no agent at all, are told apart, with what to do."""
+    folder = tmp_path / "there"
+    folder.mkdir(mode=0o700)
+
+    with imposter(folder / "agent.sock", answer):
+        assert 0 == add("pi", folder).code
+        done = run("devices", "doctor", "pi", "--json", "-")
+    last = done.json["checks"][-1]
+    assert (1, step, "fail") == (done.code, last["name"], last["status"]), last
+    assert said in last["message"]
+    assert last["next_step"]
+
+
+def test_doctor_of_a_device_without_its_runtime(
+    run: Run, agent: Path, add: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A runtime that the target needs and the device has not, or too old, fails with what brings it."""
+    target = board(tmp_path)
+    target.write_text(re.sub(r'litert = "[^"]*"', 'litert = "99.0"', target.read_text()))
+    assert 0 == add("pi", agent, target=target).code
+    done = run("devices", "doctor", "pi", "--json", "-")
+    (check,) = [check for check in done.json["checks"] if check["name"] == "runtimes"]
+    assert (1, "fail") == (done.code, check["status"])
+    assert "litert >= 99.0" in check["message"]
+    assert "edge devices upgrade pi" in check["next_step"]
 
 
 def test_doctor_of_nobody(run: Run) -> None:

@@ -1,5 +1,7 @@
 """`edge doctor` and its checks."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from attrs import evolve
 
 from device_agent.protocol import AgentInfo, MachineState
 from edge_sdk.cli import checks
+from edge_sdk.devices import diagnosis
 
 Run = Callable[..., Any]
 INFO = AgentInfo(
@@ -83,3 +86,44 @@ def test_governor(governor: str | None, status: str) -> None:
     check = checks.governor(evolve(INFO, state=evolve(INFO.state, governor=governor)))
     assert status == check.status
     assert ("cpupower" in check.next_step) == (status == "warn")
+
+
+def test_missing_runtime_is_named() -> None:
+    """Without the runtime of the TFLite road there is what installs it."""
+    check = checks.runtime({"null": "1.0"})
+    assert ("fail", "null 1.0") == (check.status, check.message)
+    assert "pip install ai-edge-litert" == check.next_step
+    assert "ok" == checks.runtime({"litert": "2.3.0"}).status
+
+
+@pytest.mark.parametrize(
+    ("free", "status"), [(50_000_000, "fail"), (500_000_000, "warn"), (5_000_000_000, "ok")]
+)
+def test_disk_of_a_device(free: int, status: str) -> None:
+    """Little room on a device is said with the folder it is short in."""
+    check = diagnosis.disk(evolve(INFO, disk_free_bytes=free, state_dir="/var/lib/edge-agent"))
+    assert status == check.status
+    assert "/var/lib/edge-agent on the device" in check.message
+    assert ("edge remove" in check.next_step) == (status != "ok")
+
+
+def test_an_agent_that_was_killed_is_no_failure(run: Run, state: Path) -> None:
+    """On this machine a socket that nobody listens on is replaced by an agent that starts."""
+    pid = run("agent", "start", "--json", "-").json["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert (state / "agent.sock").exists()
+    assert 0 == run("doctor").code
+
+
+def test_a_state_folder_that_cannot_be_made(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is a file in its place both the folder and the agent fail, and say where."""
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("EDGE_AGENT_STATE", str(tmp_path / "file/state"))
+    done = run("doctor", "--json", "-")
+    assert 1 == done.code
+    failed = {check["name"]: check for check in done.json["checks"] if check["status"] == "fail"}
+    assert {"state", "agent"} == set(failed)
+    assert all(str(tmp_path / "file") in check["message"] for check in failed.values())
+    assert all(check["next_step"] for check in failed.values())

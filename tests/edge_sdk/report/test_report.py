@@ -139,9 +139,9 @@ def test_text_says_everything_in_eighty_columns(
         "peak 23.4 MB",
         "governor ondemand, 1.80 GHz, 51 C",
         "3, before it 2",
-        "edge rollback toy",
-        "edge bench toy",
-        "edge forward --port 8000",
+        "edge rollback toy --device local",
+        "edge bench toy --threads 4 --device local",
+        "edge forward --port 8000 --device local",
     ):
         assert words in " ".join(out.split())
 
