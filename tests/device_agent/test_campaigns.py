@@ -5,6 +5,8 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,14 @@ from tests.device_agent.campaigns.scenarios import Stock
 from tests.device_agent.harness import ROOT
 
 CANNOT_RUN = 2
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is such a file system: these tests sync thousands of times."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as folder:
+        yield Path(folder)
 
 
 def campaign(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -63,12 +73,12 @@ def test_small_disks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("site", ["slots.write", "uploads._write"])
-def test_code_without_an_fsync(tmp_path: Path, site: str) -> None:
+def test_code_without_an_fsync(memory: Path, site: str) -> None:
     """Without one of its fsyncs the recorded session has a bad state: the states are hard enough."""
-    (tmp_path / "recorded").mkdir()
-    stock = Stock(tmp_path / "bundles")
-    recording = power.session(tmp_path / "recorded", stock)
-    judge = Judge(stock, tmp_path / "state", power.check)
+    (memory / "recorded").mkdir()
+    stock = Stock(memory / "bundles")
+    recording = power.session(memory / "recorded", stock)
+    judge = Judge(stock, memory / "state", power.check)
     _, problem = first_bad(recording, site, 8, 1, judge.problem)
     assert problem is not None
 

@@ -135,3 +135,18 @@ def test_unfinished_uploads_are_bounded(state: Path) -> None:
     for index in range(MAX_UNFINISHED + 3):
         uploads.create("sha256:" + f"{index:064x}", 10)
     assert MAX_UNFINISHED == len(list((state / "uploads").iterdir()))
+
+
+def test_records_whose_data_a_power_cut_took(tmp_path: Path) -> None:
+    """Where the records are there and the data is not, which nobody was promised, the upload begins anew."""
+    store = Store(tmp_path / "state")
+    data = b"x" * 100
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    uploads = Uploads(store)
+    upload = uploads.create(digest, len(data))
+    uploads.append(upload.id, 0, data[:40], hashlib.sha256(data[:40]).digest())
+    (tmp_path / "state" / "uploads" / upload.id / "data").unlink()
+    again = Uploads(store).create(digest, len(data))
+    assert 0 == again.offset
+    assert 100 == uploads.append(upload.id, 0, data, hashlib.sha256(data).digest()).offset
+    assert len(data) == store.blob_size(digest)
