@@ -5,6 +5,8 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,14 @@ from tests.device_agent.campaigns.scenarios import Stock
 from tests.device_agent.harness import ROOT
 
 CANNOT_RUN = 2
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is such a file system: these tests sync thousands of times."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as folder:
+        yield Path(folder)
 
 
 def campaign(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -36,6 +46,7 @@ def campaign(folder: Path, *arguments: str) -> dict[str, Any]:
     return dict(json.loads(result.read_text()))
 
 
+@pytest.mark.slow
 def test_death_at_changing_calls(tmp_path: Path) -> None:
     """Killed at a spread of all points of every operation, the agent serves a whole model again."""
     found = campaign(tmp_path, "kill", "--sample", "20")
@@ -43,12 +54,14 @@ def test_death_at_changing_calls(tmp_path: Path) -> None:
     assert found["ready_max_s"] > 0
 
 
+@pytest.mark.slow
 def test_power_cuts(tmp_path: Path) -> None:
     """On a spread of what a disk may hold after a power cut, nothing that was promised is lost."""
     found = campaign(tmp_path, "power", "--no-mutants", "--sample", "60", "--limit", "8")
     assert found["tried"] >= 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["deploy", "rollback"])
 def test_failing_medium(tmp_path: Path, operation: str) -> None:
     """A spread of calls that fail: what was active answers on, and the next deployment works."""
@@ -56,19 +69,21 @@ def test_failing_medium(tmp_path: Path, operation: str) -> None:
     assert found["tried"] >= 2
 
 
+@pytest.mark.slow
 def test_small_disks(tmp_path: Path) -> None:
     """Disks of several sizes: refused by name, and the ballast lets a full one roll back."""
     found = campaign(tmp_path, "full", "--sample", "3")
     assert found["tried"] >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", ["slots.write", "uploads._write"])
-def test_code_without_an_fsync(tmp_path: Path, site: str) -> None:
+def test_code_without_an_fsync(memory: Path, site: str) -> None:
     """Without one of its fsyncs the recorded session has a bad state: the states are hard enough."""
-    (tmp_path / "recorded").mkdir()
-    stock = Stock(tmp_path / "bundles")
-    recording = power.session(tmp_path / "recorded", stock)
-    judge = Judge(stock, tmp_path / "state", power.check)
+    (memory / "recorded").mkdir()
+    stock = Stock(memory / "bundles")
+    recording = power.session(memory / "recorded", stock)
+    judge = Judge(stock, memory / "state", power.check)
     _, problem = first_bad(recording, site, 8, 1, judge.problem)
     assert problem is not None
 

@@ -2,13 +2,16 @@
 
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from device_agent import home
 from device_agent.ballast import Ballast
 from device_agent.errors import DeviceError
+from tests.device_agent.faults import faulty
 
 
 def test_state_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,3 +81,18 @@ def test_listener_replaces_a_stale_socket_and_removes_its_own(tmp_path: Path) ->
         assert home.answers(path)
         assert 0o600 == stat.S_IMODE(path.stat().st_mode)
     assert not path.exists()
+
+
+def test_new_state_folder_survives_a_power_cut(tmp_path: Path) -> None:
+    """The names of all folders that were made are synced, in the folders that hold them."""
+    synced: list[Path] = []
+
+    def fault(_: int, do: Callable[[], Any], name: str, arguments: tuple[Any, ...]) -> Any:
+        if name == "fsync":
+            synced.append(Path(f"/proc/self/fd/{arguments[0]}").readlink())
+        return do()
+
+    with faulty(fault):
+        home.make_private(tmp_path / "a" / "b" / "state")
+        home.make_private(tmp_path / "a" / "b" / "state")
+    assert [tmp_path, tmp_path / "a", tmp_path / "a" / "b"] == synced

@@ -197,3 +197,20 @@ def test_an_upload_in_use_is_kept_whatever_the_clock_says(state: Path, jumped_to
         os.utime(state / "uploads" / ids[place], (jumped_to_s, jumped_to_s))
     last = uploads.create(digests[-1], 10).id
     assert {*ids, last} - {ids[1]} == {path.name for path in (state / "uploads").iterdir()}
+
+
+def test_records_whose_data_a_power_cut_took(tmp_path: Path) -> None:
+    """Where the records are there and the data is not, which nobody was promised, the upload begins anew."""
+    store = Store(tmp_path / "state")
+    data = b"x" * 100
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    uploads = Uploads(store)
+    upload = uploads.create(digest, len(data))
+    uploads.receive(upload.id, 0, data[:40], hashlib.sha256(data[:40]).digest())
+    uploads.sync(upload.id)
+    (tmp_path / "state" / "uploads" / upload.id / "data").unlink()
+    uploads = Uploads(store)
+    assert 0 == uploads.create(digest, len(data)).offset
+    uploads.receive(upload.id, 0, data, hashlib.sha256(data).digest())
+    assert 100 == uploads.sync(upload.id).offset
+    assert len(data) == store.blob_size(digest)
