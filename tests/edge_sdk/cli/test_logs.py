@@ -34,5 +34,11 @@ def test_following_until_ctrl_c(run: Run, spawn: Run, state: Path) -> None:
 
 def test_a_line_for_people() -> None:
     """What a worker wrote stands below, and cannot steer the terminal."""
-    row = {"time": "T", "level": "warning", "event": "worker ended", "model": "a", "stderr": "one\n\x1b[2Jtwo"}
+    row = {
+        "time": "T",
+        "level": "warning",
+        "event": "worker ended",
+        "model": "a",
+        "stderr": "one\n\x1b[2Jtwo",
+    }
     assert "T warning worker ended model=a\n    one\n    \\x1b[2Jtwo" == readable(row)
