@@ -44,6 +44,12 @@ def memory():
         held.append(b"x" * (64 << 20))
 
 
+def reserve():
+    held = []
+    while True:
+        held.append(bytearray(64 << 20))  # the kernel gives no page before it is written to
+
+
 def fork_bomb():
     while True:
         try:
