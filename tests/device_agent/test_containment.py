@@ -37,7 +37,7 @@ DIES = {
     "thread_bomb": "within 2 s|too many tasks",
 }
 REFUSED = {
-    "reserve": "MemoryError",
+    "reserve": "Cannot allocate memory",
     "write_file": "Read-only file system",
     "open_socket": "Network is unreachable",
     "talk_to_agent": "FileNotFoundError|No such file",
