@@ -29,6 +29,7 @@ _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x400
 _SYS_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
 _CAPABILITY_VERSION_3 = 0x20080522
 
+MOST_FILES = 64  # that a keeper has open, and then some
 NO_NAMESPACES = ("no own network", "no own process tree", "files writable")
 
 
@@ -63,6 +64,9 @@ def separate(hide: Sequence[str]) -> tuple[bool, tuple[str, ...]]:
         return False, NO_NAMESPACES
     child = os.fork()
     if child:
+        os.closerange(
+            0, MOST_FILES
+        )  # the agent waits for the end of these, and this process is the last to go
         _, status = os.waitpid(child, 0)
         os._exit(min(abs(os.waitstatus_to_exitcode(status)), 255))
     die_with_parent()

@@ -85,7 +85,8 @@ def main() -> None:
     child = os.fork()
     if not child:
         control.close()
-        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+        if counts is not None:  # a unit's system call filter refuses it
+            os.setpriority(os.PRIO_PROCESS, 0, niceness)
         _work(order, frames_file, model_file, gaps)
     os.close(frames_file)
     os.close(model_file)

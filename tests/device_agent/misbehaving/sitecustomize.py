@@ -4,6 +4,7 @@ Nothing in the product knows of it: Python itself imports a `sitecustomize` that
 """
 
 import json
+import mmap
 import os
 import signal
 import socket
@@ -42,6 +43,13 @@ def memory():
     held = []
     while True:
         held.append(b"x" * (64 << 20))
+
+
+def reserve():
+    held = []
+    while True:
+        # asked for and not touched: refused at once however slow the machine
+        held.append(mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 def fork_bomb():
