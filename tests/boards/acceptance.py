@@ -63,6 +63,8 @@ class Recorder:
         begin = time.monotonic()
         try:
             yield said.append
+        except (Ended, Unavailable):
+            raise
         except Exception as e:
             self._add(what, ok=False, result=f"{type(e).__name__}: {e}", begin=begin)
             traceback.print_exc()
@@ -102,7 +104,8 @@ def main() -> None:
                 if campaign.__name__ in options.only:
                     recorder.campaign = campaign.__name__
                     print(f"--- {campaign.__name__}: {campaign.__doc__}", flush=True)
-                    with _recorded():
+                    # a board that does not even start is a failure too
+                    with _recorded(), recorder.check("the campaign"):
                         campaign(run)
         except Unavailable as e:
             sys.exit(f"acceptance: {e}")
