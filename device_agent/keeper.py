@@ -28,7 +28,7 @@ ORDER_FILES = 3
 WATCH_S = 0.05  # how often tasks are counted where the kernel does not limit them
 FEED_S = 5.0  # how often systemd hears from a keeper: a worker might have stopped it
 TOO_MANY_TASKS, OUT_OF_MEMORY = "tasks", "memory"
-_POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
+POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
 
 
 @frozen
@@ -140,7 +140,7 @@ def _tend(control: socket.socket, worker: _Worker) -> Ending:
     """Wait for the worker's end, or bring it about when the agent lets go or a limit is broken."""
     end_of_child = os.pidfd_open(worker.pid)
     poll = select.poll()
-    poll.register(control, _POLLRDHUP | select.POLLHUP)
+    poll.register(control, POLLRDHUP | select.POLLHUP)
     poll.register(end_of_child, select.POLLIN)
     notify = os.environ.get("NOTIFY_SOCKET")
     step_s = WATCH_S if worker.count_up_to is not None else FEED_S if notify else None

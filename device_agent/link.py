@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import device_agent
 from device_agent import codec
 from device_agent.errors import InvalidRequest, WorkerFailed
 from device_agent.isolation import Isolation
-from device_agent.keeper import Ending, Order
+from device_agent.keeper import POLLRDHUP, Ending, Order
 
 STDERR_TAIL_BYTES = 4000
 CLOSE_DEADLINE_S = 3.0  # for a keeper to end its worker and say how that was
@@ -79,6 +80,15 @@ class Link:
             await _pipe_reader(errors_from),
             process,
         )
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the worker has ended, as the kernel knows it: this process may not have been told yet."""
+        if self.over or self.reader.at_eof() or self.writer.transport.is_closing():
+            return True
+        poll = select.poll()
+        poll.register(self.writer.get_extra_info("socket").fileno(), POLLRDHUP | select.POLLHUP)
+        return bool(poll.poll(0))
 
     def let_go(self) -> None:
         """Have the worker ended by its keeper; whoever reads from it sees the end at once."""

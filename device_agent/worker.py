@@ -77,7 +77,7 @@ class Worker:
     @property
     def alive(self) -> bool:
         """Whether the process can still answer."""
-        return not self._link.over and not self._link.reader.at_eof()
+        return not self._link.hung_up
 
     async def load(
         self, config: BundleConfig, *, threads: int = 1, deadline_s: float = LOAD_DEADLINE_S

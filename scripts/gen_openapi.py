@@ -23,6 +23,7 @@ from device_agent.protocol import (
     DeploymentStatus,
     DeployRequest,
     HistoryEntry,
+    SignatureStatus,
 )
 
 PATH = Path(__file__).resolve().parents[1] / "docs/agent-openapi.json"
@@ -88,6 +89,11 @@ def component(kind: type) -> dict[str, Any]:
 def header(name: str, shape: dict[str, Any]) -> dict[str, Any]:
     """A header that a request must have."""
     return {"name": name, "in": "header", "required": True, "schema": shape}
+
+
+def query(name: str, shape: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that a request may have."""
+    return {"name": name, "in": "query", "schema": shape}
 
 
 def route(
@@ -169,9 +175,18 @@ def document() -> dict[str, Any]:
             "delete": route("Remove a deployment", status=204, parameters=MODEL)},
         "/edge/v1/models/{name}/history": {"get": route(
             "How deployments and rollbacks ended", schema(tuple[HistoryEntry, ...]), parameters=MODEL)},
+        "/edge/v1/models/{name}/signature": {"get": route(
+            "What was signed under a name", schema(SignatureStatus), parameters=MODEL)},
         "/edge/v1/models/{name}/deploy": {"post": events("Activate an uploaded bundle", DeployRequest)},
         "/edge/v1/models/{name}/rollback": {"post": events("Go back to the generation before")},
         "/edge/v1/models/{name}/benchmark": {"post": events("Measure a deployment", BenchmarkRequest)},
+        "/edge/v1/logs": {"get": route(
+            "The newest lines of the agent's log, each a JSON object", {"type": "string"},
+            media_type=protocol.EVENTS_MEDIA_TYPE, parameters=[
+                query("lines", {"type": "integer", "minimum": 0}), query("follow", {"enum": ["0", "1"]}),
+                query("level", {"enum": ["debug", "info", "warning", "error"]})])},
+        "/metrics": {"get": route(
+            "For Prometheus, text format 0.0.4", {"type": "string"}, media_type="text/plain")},
         "/v2": {"get": route("Name, version and extensions", {"type": "object"})},
         "/v2/health/live": {"get": route("The server runs", {"type": "object"})},
         "/v2/health/ready": {"get": route("Every deployed model can be asked", {"type": "object"})},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edge_sdk.cli import output
+from edge_sdk.cli import output, several
 
 
 @click.command("logs", short_help="Show the newest lines of an agent's log.")
@@ -17,9 +17,11 @@ from edge_sdk.cli import output
     show_default=True,
     help="The least gravity.",
 )
-@output.device_option
+@several.only
 @output.common
-def command(lines: int, follow: bool, level: str, address: str, json_to: str | None) -> None:
+def command(
+    lines: int, follow: bool, level: str, address: str | None, target: str | None, json_to: str | None
+) -> None:
     """Show the newest lines that a device's agent keeps in memory, each with the request it belongs to.
 
     An agent keeps what it wrote since it began; what ran before is in the device's journal, or, for the
@@ -30,6 +32,7 @@ def command(lines: int, follow: bool, level: str, address: str, json_to: str | N
     from edge_sdk import pipeline
     from edge_sdk.report import logs
 
+    (address,) = several.meant((address,) if address is not None else (), target, None)
     with pipeline.device(address) as device:
         rows = device.logs(lines, level=level, follow=follow)
         if follow:

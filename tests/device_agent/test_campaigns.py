@@ -77,7 +77,7 @@ def test_small_disks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("site", ["slots.write", "uploads._write"])
+@pytest.mark.parametrize("site", ["slots.write", "uploads._sync"])
 def test_code_without_an_fsync(memory: Path, site: str) -> None:
     """Without one of its fsyncs the recorded session has a bad state: the states are hard enough."""
     (memory / "recorded").mkdir()

@@ -96,7 +96,8 @@ def test_it_serves_and_its_workers_start_from_it(
     ) as agent:
         try:
             assert agent.stderr is not None
-            assert b'"event": "serving"' in agent.stderr.readline()
+            while b'"event": "serving"' not in (line := agent.stderr.readline()):
+                assert line
             with Device("local", load_target("null"), LocalTransport(state)) as device:
                 assert agent.pid == device.describe().pid
                 deployment = device.deploy(make_bundle())
