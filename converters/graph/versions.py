@@ -119,6 +119,8 @@ def version(graph: Graph, operator: GraphOperator) -> int:
         rank = max(len(tensor.shape) for tensor in tensors)
         if rank > _MAX_PLAIN_BROADCAST:
             return _FOR_MANY_AXES[operator.type]
+    if operator.type == "BROADCAST_TO":
+        return 3 if len(tensors[-1].shape) > 8 else 2
     return 2 if int8 and operator.type in _SECOND_FOR_INT8 else 1
 
 

@@ -16,6 +16,7 @@ from converters.lowering import (  # isort: skip
     activation as _activation,  # noqa: F401
     convolution as _convolution,  # noqa: F401
     elementwise as _elementwise,  # noqa: F401
+    layer_norm as _layer_norm,  # noqa: F401
     matmul as _matmul,  # noqa: F401
     normalization as _normalization,  # noqa: F401
     pooling as _pooling,  # noqa: F401

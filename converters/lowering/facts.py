@@ -18,6 +18,8 @@ _MAX_INFERRED = 1 << 10  # elements of constants that shape inference may look i
 _RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 )
+# of these inference knows nothing: their output is of their input's type
+_LIKE_INPUT = frozenset(("GroupNormalization", "MeanVarianceNormalization"))
 
 
 @frozen
@@ -124,7 +126,7 @@ class _Analysis:
             return {}
         try:
             schema = onnx.defs.get_schema(node.op_type, self.facts.opset, node.domain)
-            return shape_inference.infer_node_outputs(
+            known = shape_inference.infer_node_outputs(
                 schema,
                 node,
                 # a node with a subgraph may read any value from within it
@@ -140,6 +142,9 @@ class _Analysis:
                 got=" ".join(str(e).split()),
                 next_step="Check the file with onnx.checker.check_model(path, full_check=True).",
             ) from e
+        if node.op_type in _LIKE_INPUT:
+            known[node.output[0]] = self.types[node.input[0]]
+        return known
 
     def fold(self, node: onnx.NodeProto, inferred: dict[str, onnx.TypeProto]) -> dict[str, np.ndarray] | None:
         """The node's outputs if they are constants of a bearable size, else None."""
