@@ -14,6 +14,7 @@ from converters.lowering import registry
 # imported for the lowerings they register
 from converters.lowering import (  # isort: skip
     activation as _activation,  # noqa: F401
+    attention as _attention,  # noqa: F401
     convolution as _convolution,  # noqa: F401
     elementwise as _elementwise,  # noqa: F401
     layer_norm as _layer_norm,  # noqa: F401
