@@ -6,6 +6,7 @@ What has only constants for operands is computed here and makes no operator.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -190,6 +191,18 @@ class Formula:
                 "FULLY_CONNECTED", [left, weights, None], dtype, shape, keepNumDims=len(shape) > 2
             )
         return self.emit("BATCH_MATMUL", [left, right], dtype, shape, adjX=adjoint_left, adjY=adjoint_right)
+
+    def along(self, operand: Operand, axis: int, matrix: Operand) -> Operand:
+        """The operand times a matrix [out, in] along one axis, the others as they lie."""
+        held = self.shape(operand)
+        axis %= len(held)
+        out, size = self.shape(matrix)
+        before, after = math.prod(held[:axis]), math.prod(held[axis + 1 :])
+        if after == 1:
+            made = self.matmul(self.reshape(operand, (before, size)), matrix, adjoint_right=True)
+        else:
+            made = self.matmul(matrix, self.reshape(operand, (before, size, after)))
+        return self.reshape(made, (*held[:axis], out, *held[axis + 1 :]))
 
     # --- that move elements
 
