@@ -15,6 +15,28 @@ from converters.lowering.facts import Facts, ValueType
 from converters.lowering.layout import Order, Shape
 from converters.lowering.registry import Refused
 
+# operators whose result has the scale of their first input
+_KEEP_SCALE = frozenset(
+    (
+        "CONCATENATION",
+        "GATHER",
+        "GATHER_ND",
+        "MAX_POOL_2D",
+        "MIRROR_PAD",
+        "PACK",
+        "PAD",
+        "PADV2",
+        "RESHAPE",
+        "SLICE",
+        "SPLIT",
+        "SPLIT_V",
+        "STRIDED_SLICE",
+        "TILE",
+        "TRANSPOSE",
+        "UNPACK",
+    )
+)
+
 
 @frozen
 class Value:
@@ -174,6 +196,10 @@ class Context:
         """Add an operator with one output of type `made` (its shape as it lies) and give that tensor."""
         name = self._fresh(hint)
         self.graph.tensors[name] = GraphTensor(name, made.shape, made.dtype)
+        first = self.graph.tensors[inputs[0]] if inputs and inputs[0] is not None else None
+        if builtin in _KEEP_SCALE and first is not None and first.dtype == made.dtype:
+            known = first.quantization
+            self.graph.tensors[name].quantization = known if known and len(known.scale) == 1 else None
         self._makers[name] = builtin
         self.graph.operators.append(
             GraphOperator(

@@ -66,10 +66,10 @@ def convolve(
     if groups == channels and groups > 1:  # [in * multiplier, 1, kernel] -> [1, kernel, in * multiplier]
         filters = formula.transpose(weights, (1, 2, 3, 0))
         options["depthMultiplier"] = out // channels
-        made = formula.emit("DEPTHWISE_CONV_2D", [x, filters, bias], "float32", shape, **options)
+        made = formula.emit("DEPTHWISE_CONV_2D", [x, filters, bias], formula.dtype(x), shape, **options)
     else:  # [out, in, kernel] -> [out, kernel, in]
         filters = formula.transpose(weights, (0, 2, 3, 1))
-        made = formula.emit("CONV_2D", [x, filters, bias], "float32", shape, **options)
+        made = formula.emit("CONV_2D", [x, filters, bias], formula.dtype(x), shape, **options)
     return formula.reshape(made, result)
 
 

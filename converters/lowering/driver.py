@@ -15,12 +15,16 @@ from converters.lowering import registry
 from converters.lowering import (  # isort: skip
     activation as _activation,  # noqa: F401
     attention as _attention,  # noqa: F401
+    causal_conv as _causal_conv,  # noqa: F401
+    conv_transpose as _conv_transpose,  # noqa: F401
     convolution as _convolution,  # noqa: F401
     elementwise as _elementwise,  # noqa: F401
     layer_norm as _layer_norm,  # noqa: F401
     matmul as _matmul,  # noqa: F401
     normalization as _normalization,  # noqa: F401
     pooling as _pooling,  # noqa: F401
+    qlinear as _qlinear,  # noqa: F401
+    quantized as _quantized,  # noqa: F401
     reduction as _reduction,  # noqa: F401
     shape as _shape,  # noqa: F401
 )
