@@ -25,7 +25,9 @@ from converters.lowering import (  # isort: skip
     pooling as _pooling,  # noqa: F401
     qlinear as _qlinear,  # noqa: F401
     quantized as _quantized,  # noqa: F401
+    recurrent as _recurrent,  # noqa: F401
     reduction as _reduction,  # noqa: F401
+    resize as _resize,  # noqa: F401
     shape as _shape,  # noqa: F401
 )
 from converters.lowering.context import Context

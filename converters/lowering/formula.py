@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from attrs import frozen
+from attrs import field, frozen
 
 from converters.graph.dtypes import schema_name
 from converters.lowering import layout
@@ -68,6 +68,7 @@ class Formula:
 
     context: Context
     hint: str
+    _made: dict[int, tuple[np.ndarray, str]] = field(factory=dict, init=False)
 
     def value(self, name: str) -> Operand:
         """An ONNX value in ONNX's order of axes."""
@@ -84,9 +85,12 @@ class Formula:
 
     def tensor(self, operand: Operand) -> str:
         """The operand as a tensor of the graph."""
-        if isinstance(operand, np.ndarray):
-            return self.context.add_constant(operand, f"{self.hint}_constant")
-        return operand
+        if not isinstance(operand, np.ndarray):
+            return operand
+        if id(operand) not in self._made:
+            name = self.context.add_constant(operand, f"{self.hint}_constant")
+            self._made[id(operand)] = (operand, name)  # the array is kept, so that its id stays its own
+        return self._made[id(operand)][1]
 
     def give(self, name: str, operand: Operand, order: Order | None = None) -> None:
         """Say that the operand is the ONNX value `name`.
@@ -224,10 +228,10 @@ class Formula:
 
     def slice(self, operand: Operand, begin: Sequence[int], size: Sequence[int]) -> Operand:
         """The part of the operand that begins there."""
-        if isinstance(operand, np.ndarray):
-            return operand[tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))]
         if tuple(size) == self.shape(operand):
             return operand
+        if isinstance(operand, np.ndarray):
+            return operand[tuple(slice(b, b + n) for b, n in zip(begin, size, strict=True))]
         inputs: list[Operand | None] = [operand, np.array(begin, np.int32), np.array(size, np.int32)]
         return self.emit("SLICE", inputs, self.dtype(operand), tuple(size))
 
