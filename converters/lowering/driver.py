@@ -19,6 +19,7 @@ from converters.lowering import (  # isort: skip
     conv_transpose as _conv_transpose,  # noqa: F401
     convolution as _convolution,  # noqa: F401
     elementwise as _elementwise,  # noqa: F401
+    grid_sample as _grid_sample,  # noqa: F401
     layer_norm as _layer_norm,  # noqa: F401
     matmul as _matmul,  # noqa: F401
     normalization as _normalization,  # noqa: F401
@@ -28,6 +29,7 @@ from converters.lowering import (  # isort: skip
     recurrent as _recurrent,  # noqa: F401
     reduction as _reduction,  # noqa: F401
     resize as _resize,  # noqa: F401
+    rotary as _rotary,  # noqa: F401
     shape as _shape,  # noqa: F401
 )
 from converters.lowering.context import Context
