@@ -34,4 +34,3 @@ def causal_conv_with_state(context: Context, node: Node) -> None:
     for name, operand in zip(node.outputs, (y, state), strict=False):
         if name is not None:
             formula.give(name, operand)
-

@@ -15,7 +15,7 @@ _MAX_SPLIT = 4  # groups; more become one convolution whose weights are zero bet
 
 
 @frozen
-class _Spread:
+class Spread:
     """How far each input element is spread, per spatial axis; `begin` is what is cut off before."""
 
     size: Sizes  # of the input
@@ -61,18 +61,14 @@ def conv_transpose(context: Context, node: Node) -> None:
         raise Refused("its weights do not fit its input", got=list(formula.shape(weights)), limit=list(shape))
     spread = _spread(node, shape[2:], out_shape[2:], formula.shape(weights)[2:])
     for axis, step in enumerate(spread.dilations):
-        weights = _dilated(formula, weights, axis + 2, step)
+        weights = dilated(formula, weights, axis + 2, step)
     bias = formula.value(node.input(2)) if node.optional(2) is not None else None
     order = layout.channels_last(len(shape))
     x: Operand = context.arrange(name, order)
-    if len(spread.size) == 1:
-        x = formula.reshape(x, (shape[0], 1, shape[2], channels))
-        weights = formula.reshape(weights, (*formula.shape(weights)[:2], 1, formula.shape(weights)[2]))
-        spread = _Spread(*((1, *values) for values in _fields(spread)), (0, *spread.begin))
     if groups > _MAX_SPLIT and isinstance(weights, np.ndarray):
         weights, groups = _dense(weights, groups), 1
     parts = [
-        _one(
+        spread_out(
             formula,
             formula.part(x, -1, group * (channels // groups), channels // groups),
             formula.part(weights, 0, group * (channels // groups), channels // groups),
@@ -84,14 +80,14 @@ def conv_transpose(context: Context, node: Node) -> None:
     y = formula.concat(parts, -1)
     if bias is not None and groups > 1:
         y = formula.add(y, bias)
-    formula.give(output, formula.reshape(y, layout.physical(out_shape, order)), order)
+    formula.give(output, y, order)
 
 
-def _fields(spread: _Spread) -> tuple[Sizes, ...]:
+def _fields(spread: Spread) -> tuple[Sizes, ...]:
     return (spread.size, spread.output, spread.kernel, spread.strides, spread.dilations)
 
 
-def _spread(node: Node, size: Sizes, output: Sizes, kernel: Sizes) -> _Spread:
+def _spread(node: Node, size: Sizes, output: Sizes, kernel: Sizes) -> Spread:
     """The attributes; what is cut off before follows from the sizes where the file does not say it.
 
     https://onnx.ai/onnx/operators/onnx__ConvTranspose.html
@@ -106,23 +102,33 @@ def _spread(node: Node, size: Sizes, output: Sizes, kernel: Sizes) -> _Spread:
     mode = node.text("auto_pad", "NOTSET")
     if not len(kernel) == len(strides) == len(dilations) == len(pads) / 2 == len(more) == axes:
         raise Refused(f"its attributes are not those of {axes} axes", got=f"kernel {kernel}")
-    if min(*strides, *dilations, *kernel) < 1 or "kernel_shape" in node.attributes and (
-        node.integers("kernel_shape") != kernel
+    if (
+        min(*strides, *dilations, *kernel) < 1
+        or "kernel_shape" in node.attributes
+        and (node.integers("kernel_shape") != kernel)
     ):
         raise Refused("its kernel is impossible", got=f"kernel {kernel}, strides {strides}")
     if mode == "NOTSET" and "output_shape" not in node.attributes:
-        return _Spread(size, output, kernel, strides, dilations, pads[:axes])
+        return Spread(size, output, kernel, strides, dilations, pads[:axes])
     begin = [0] * axes
     if mode != "VALID":
-        whole = _Spread(size, output, kernel, strides, dilations, (0,) * axes).full()
+        whole = Spread(size, output, kernel, strides, dilations, (0,) * axes).full()
         for axis in range(axes):
             total = whole[axis] + more[axis] - output[axis]
             begin[axis] = total // 2 if mode == "SAME_UPPER" else total - total // 2
-    return _Spread(size, output, kernel, strides, dilations, tuple(begin))
+    return Spread(size, output, kernel, strides, dilations, tuple(begin))
 
 
-def _one(formula: Formula, x: Operand, weights: Operand, bias: Operand | None, spread: _Spread) -> Operand:
-    """One group: `x` [batch, space, in], weights [in, out, kernel]."""
+def spread_out(
+    formula: Formula, x: Operand, weights: Operand, bias: Operand | None, spread: Spread
+) -> Operand:
+    """One group: `x` [batch, space, in] by weights [in, out, kernel], which are dilated already."""
+    if len(spread.size) == 1:
+        result = (formula.shape(x)[0], *spread.output, formula.shape(weights)[1])
+        x = formula.reshape(x, (formula.shape(x)[0], 1, *formula.shape(x)[1:]))
+        weights = formula.reshape(weights, (*formula.shape(weights)[:2], 1, formula.shape(weights)[2]))
+        spread = Spread(*((1, *values) for values in _fields(spread)), (0, *spread.begin))
+        return formula.reshape(spread_out(formula, x, weights, bias, spread), result)
     batch, out, solid = formula.shape(x)[0], formula.shape(weights)[1], len(spread.size) == 3
     same, full = spread.same(), spread.full()
     sizes = spread.output if same else full
@@ -152,7 +158,7 @@ def _one(formula: Formula, x: Operand, weights: Operand, bias: Operand | None, s
     return formula.add(y, bias) if bias is not None and grows else y
 
 
-def _dilated(formula: Formula, weights: Operand, axis: int, step: int) -> Operand:
+def dilated(formula: Formula, weights: Operand, axis: int, step: int) -> Operand:
     """The weights with `step - 1` zeros between elements along an axis."""
     size = formula.shape(weights)[axis]
     if step == 1 or size == 1:

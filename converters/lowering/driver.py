@@ -23,6 +23,7 @@ from converters.lowering import (  # isort: skip
     layer_norm as _layer_norm,  # noqa: F401
     matmul as _matmul,  # noqa: F401
     normalization as _normalization,  # noqa: F401
+    pad as _pad,  # noqa: F401
     pooling as _pooling,  # noqa: F401
     qlinear as _qlinear,  # noqa: F401
     quantized as _quantized,  # noqa: F401
@@ -31,6 +32,8 @@ from converters.lowering import (  # isort: skip
     resize as _resize,  # noqa: F401
     rotary as _rotary,  # noqa: F401
     shape as _shape,  # noqa: F401
+    spectral as _spectral,  # noqa: F401
+    unfold as _unfold,  # noqa: F401
 )
 from converters.lowering.context import Context
 from converters.lowering.facts import STANDARD_DOMAINS, Facts, analyse, inputs_of

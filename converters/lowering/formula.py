@@ -214,6 +214,8 @@ class Formula:
         """The operand with another shape."""
         if isinstance(operand, np.ndarray):
             return operand.reshape(shape)
+        if math.prod(shape) != math.prod(self.shape(operand)):
+            raise ValueError(f"{list(self.shape(operand))} as {list(shape)}")
         return self.context.reshape_tensor(operand, shape)
 
     def transpose(self, operand: Operand, perm: Sequence[int]) -> Operand:

@@ -18,7 +18,9 @@ _TAPS: dict[str, tuple[tuple[int, ...], np.ndarray]] = {
     "linear": ((0, 1), np.array([[-1, 1], [1, 0]])),
     "cubic": (
         (-1, 0, 1, 2),
-        np.array([[_A, _A + 2, -_A - 2, -_A], [-2 * _A, -_A - 3, 2 * _A + 3, _A], [_A, 0, -_A, 0], [0, 1, 0, 0]]),
+        np.array(
+            [[_A, _A + 2, -_A - 2, -_A], [-2 * _A, -_A - 3, 2 * _A + 3, _A], [_A, 0, -_A, 0], [0, 1, 0, 0]]
+        ),
     ),
 }
 _RENAMED = {"bilinear": "linear", "bicubic": "cubic"}  # before operator set 20
@@ -127,9 +129,7 @@ def _outer(formula: Formula, builtin: str, left: Operand, right: Operand) -> Ope
     """All pairs of the columns of two matrices with the same rows."""
     rows, m = formula.shape(left)
     n = formula.shape(right)[1]
-    made = formula.binary(
-        builtin, formula.reshape(left, (rows, m, 1)), formula.reshape(right, (rows, 1, n))
-    )
+    made = formula.binary(builtin, formula.reshape(left, (rows, m, 1)), formula.reshape(right, (rows, 1, n)))
     return formula.reshape(made, (rows, m * n))
 
 
@@ -141,9 +141,7 @@ def affine_grid(context: Context, node: Node) -> None:
     align = bool(node.integer("align_corners", 0))
     if align and 1 in sizes:
         raise Refused("corners of an axis of one element cannot be aligned", got=sizes)
-    lines = [
-        np.linspace(-1, 1, size) if align else (np.arange(size) * 2 + 1) / size - 1 for size in sizes
-    ]
+    lines = [np.linspace(-1, 1, size) if align else (np.arange(size) * 2 + 1) / size - 1 for size in sizes]
     corners = np.meshgrid(*lines, indexing="ij")
     ones = np.ones(sizes)
     grid = np.stack([*reversed(corners), ones], -1).reshape(-1, len(sizes) + 1).astype(np.float32)

@@ -225,7 +225,9 @@ def _gathered_maximum(formula: Formula, x: Operand, window: Window, axis: int) -
         if not real:
             raise Refused("a window holds only padding", help="Export it with ceil_mode=0.")
         rows.append([i if 0 <= i < window.size[axis] else real[0] for i in row])
-    return formula.reduce("REDUCE_MAX", formula.gather(x, np.array(rows, np.int32), axis + 1), [axis + 2], keep=False)
+    return formula.reduce(
+        "REDUCE_MAX", formula.gather(x, np.array(rows, np.int32), axis + 1), [axis + 2], keep=False
+    )
 
 
 def _with_indices(context: Context, node: Node, indices: str) -> None:

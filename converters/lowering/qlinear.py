@@ -97,7 +97,13 @@ class _Weights:
 def _scale(context: Context, node: Node, scale: int, zero: int) -> Quantization | None:
     """A scale and a zero point for a whole tensor, None where they are not that or are computed."""
     values, points = context.constant(node.input(scale)), context.constant(node.input(zero))
-    if values is None or points is None or values.size != 1 or points.size != 1 or points.dtype.name not in INTEGERS:
+    if (
+        values is None
+        or points is None
+        or values.size != 1
+        or points.size != 1
+        or points.dtype.name not in INTEGERS
+    ):
         return None
     number = float(values.astype(np.float32).reshape(()))
     return Quantization((number,), (int(points.reshape(())),)) if number > 0 else None
@@ -176,7 +182,9 @@ def _int8_convolution(
             tensors[operator.inputs[1] or ""].quantization = Quantization(per_channel, zeros, axis)
             tensors[operator.inputs[2] or ""].quantization = Quantization(product, zeros, 0)
         held = tensors[operator.outputs[0]]
-        held.quantization = held.quantization or (y if formula.dtype(made) == context.dtype(node.output()) else _moved(y))
+        held.quantization = held.quantization or (
+            y if formula.dtype(made) == context.dtype(node.output()) else _moved(y)
+        )
     return made
 
 

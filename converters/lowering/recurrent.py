@@ -167,7 +167,10 @@ def _cell(formula: Formula, node: Node, place: int, backwards: tuple[bool, ...])
     reset_after = node.type == "GRU" and bool(node.integer("linear_before_reset", 0))
     if node.optional(3) is not None:
         both = _direction(formula, node.input(3), place)
-        bias, other = formula.part(both, 0, 0, gates * hidden), formula.part(both, 0, gates * hidden, gates * hidden)
+        bias, other = (
+            formula.part(both, 0, 0, gates * hidden),
+            formula.part(both, 0, gates * hidden, gates * hidden),
+        )
         if reset_after:
             inner = formula.part(other, 0, 2 * hidden, hidden)
             outer = formula.part(other, 0, 0, 2 * hidden)

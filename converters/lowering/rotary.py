@@ -39,7 +39,9 @@ def rotary_embedding(context: Context, node: Node) -> None:
     # element i of a pair is x cos - x' sin, the other x cos + x' sin
     pair = np.arange(turned) ^ 1 if apart else np.roll(np.arange(turned), half)
     spread = np.arange(turned) // 2 if apart else np.arange(turned) % half
-    sign = np.where(np.arange(turned) % 2 == 0 if apart else np.arange(turned) < half, -1, 1).astype(np.float32)
+    sign = np.where(np.arange(turned) % 2 == 0 if apart else np.arange(turned) < half, -1, 1).astype(
+        np.float32
+    )
     wide = (formula.shape(cos)[0], length, 1, turned) if flat else (formula.shape(cos)[0], 1, length, turned)
     cos = formula.reshape(formula.gather(cos, spread.astype(np.int32), -1), wide)
     sin = formula.reshape(formula.mul(formula.gather(sin, spread.astype(np.int32), -1), sign), wide)
