@@ -202,19 +202,27 @@ class Context:
 
     def emit(self, builtin: str, inputs: list[str | None], made: ValueType, hint: str, **options: Any) -> str:
         """Add an operator with one output of type `made` (its shape as it lies) and give that tensor."""
-        name = self._fresh(hint)
-        self.graph.tensors[name] = GraphTensor(name, made.shape, made.dtype)
-        self._makers[name] = builtin
-        self.graph.operators.append(
-            GraphOperator(
-                builtin,
-                inputs,
-                [name],
-                tables.complete(builtin, options),
-                (self.source,) if self.source >= 0 else (),
-            )
-        )
-        return name
+        return self.emit_many(builtin, inputs, [made], [hint], **options)[0]
+
+    def emit_many(
+        self,
+        builtin: str,
+        inputs: list[str | None],
+        made: list[ValueType],
+        hints: list[str],
+        **options: Any,
+    ) -> list[str]:
+        """Add an operator with several outputs of these types (their shapes as they lie)."""
+        names = []
+        for known, hint in zip(made, hints, strict=True):
+            name = self._fresh(hint)
+            self.graph.tensors[name] = GraphTensor(name, known.shape, known.dtype)
+            self._makers[name] = builtin
+            names.append(name)
+        sources = (self.source,) if self.source >= 0 else ()
+        filled = tables.complete(builtin, options)
+        self.graph.operators.append(GraphOperator(builtin, inputs, names, filled, sources))
+        return names
 
     def produce(
         self, output: str, builtin: str, inputs: list[str | None], order: Order, **options: Any

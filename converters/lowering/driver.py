@@ -14,13 +14,23 @@ from converters.lowering import registry
 # imported for the lowerings they register
 from converters.lowering import (  # isort: skip
     activation as _activation,  # noqa: F401
+    bits as _bits,  # noqa: F401
+    comparison as _comparison,  # noqa: F401
     convolution as _convolution,  # noqa: F401
+    cumulative as _cumulative,  # noqa: F401
     elementwise as _elementwise,  # noqa: F401
+    functions as _functions,  # noqa: F401
+    gathering as _gathering,  # noqa: F401
     matmul as _matmul,  # noqa: F401
     normalization as _normalization,  # noqa: F401
     pooling as _pooling,  # noqa: F401
+    ranking as _ranking,  # noqa: F401
+    rectifiers as _rectifiers,  # noqa: F401
     reduction as _reduction,  # noqa: F401
+    scattering as _scattering,  # noqa: F401
     shape as _shape,  # noqa: F401
+    slicing as _slicing,  # noqa: F401
+    tiling as _tiling,  # noqa: F401
 )
 from converters.lowering.context import Context
 from converters.lowering.facts import STANDARD_DOMAINS, Facts, Step, analyse, inputs_of

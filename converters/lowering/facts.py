@@ -94,6 +94,8 @@ def analyse(proto: onnx.ModelProto, native: Callable[[str], bool]) -> Facts:
         step = pending.popleft()
         inferred = analysis.infer(step)
         folded = analysis.fold(step, inferred)
+        if folded is None:
+            folded = _empty(inferred)
         if folded is not None:
             facts.folded.add(len(facts.steps))
             for name, array in folded.items():
@@ -217,6 +219,18 @@ class _Analysis:
         if all(name in self.arrays for name in names):
             return {name: self.arrays[name] for name in names}
         return None
+
+
+def _empty(inferred: dict[str, onnx.TypeProto]) -> dict[str, np.ndarray] | None:
+    """The outputs of a node if none of them has an element."""
+    made = {}
+    for name, known in inferred.items():
+        tensor = known.tensor_type
+        sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
+        if 0 not in sizes or min(sizes) < 0 or tensor.elem_type == onnx.TensorProto.STRING:
+            return None
+        made[name] = np.zeros(sizes, dtype_name(tensor.elem_type))
+    return made or None
 
 
 def _imports(step: Step) -> list[onnx.OperatorSetIdProto]:

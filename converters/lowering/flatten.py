@@ -60,8 +60,8 @@ class Known:
 def expand(step: Step, known: Known) -> list[Step] | None:
     """The nodes that a node stands for, in order; None where it stands for itself."""
     node = step.node
-    if node.domain in STANDARD_DOMAINS and node.op_type in _CONTROL:
-        made = _CONTROL[node.op_type](node, known)
+    if node.domain in STANDARD_DOMAINS and node.op_type in _EXPANSIONS:
+        made = _EXPANSIONS[node.op_type](node, known)
         return None if made is None else [Step(step.source, n, step.opsets, inlined=True) for n in made]
     if node.domain in STANDARD_DOMAINS and known.native(node.op_type):
         return None
@@ -296,7 +296,36 @@ def _scan(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
     return nodes
 
 
-_CONTROL: dict[str, Callable[[onnx.NodeProto, Known], list[onnx.NodeProto] | None]] = {
+def _cast_like(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
+    """A Cast to the dtype of the second input, of which nothing else matters."""
+    made = known.types.get(node.input[1])
+    if made is None or not made.tensor_type.elem_type:
+        return None
+    given = [attribute for attribute in node.attribute if attribute.name in ("saturate", "round_mode")]
+    cast = helper.make_node("Cast", [node.input[0]], list(node.output), to=made.tensor_type.elem_type)
+    cast.attribute.extend(given)
+    return [cast]
+
+
+def _compress(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
+    """By a constant condition: a Gather of what it keeps."""
+    condition = known.constants.get(node.input[1])
+    if condition is None or not condition.any():
+        return None
+    prefix = known.prefix(node)
+    nodes = [_number(f"{prefix}/kept", np.flatnonzero(condition).tolist())]
+    source, axis = node.input[0], next((a.i for a in node.attribute if a.name == "axis"), None)
+    if axis is None:
+        nodes.append(_number(f"{prefix}/shape", [-1]))
+        source = f"{prefix}/flat"
+        nodes.append(helper.make_node("Reshape", [node.input[0], f"{prefix}/shape"], [source]))
+    nodes.append(helper.make_node("Gather", [source, f"{prefix}/kept"], list(node.output), axis=axis or 0))
+    return nodes
+
+
+_EXPANSIONS: dict[str, Callable[[onnx.NodeProto, Known], list[onnx.NodeProto] | None]] = {
+    "CastLike": _cast_like,
+    "Compress": _compress,
     "If": _if,
     "Loop": _loop,
     "Scan": _scan,
