@@ -56,23 +56,25 @@ def bitwise(context: Context, node: Node) -> None:
     context.bind(output, reduce_tensor(context, "SUM", weighed, (rank,), keep=False), order)
 
 
-@lowers("BitShift", dtypes=_INTEGERS, through={"uint8": "int32", "int16": "int32", "int8": "int32"})
+@lowers("BitShift", dtypes=_INTEGERS, through=SMALL)
 def bit_shift(context: Context, node: Node) -> None:
-    """To the right it is RIGHT_SHIFT; to the left MUL by a power of two, looked up where it is computed."""
-    value, amount, output = node.input(0), node.input(1), node.output()
+    """To the right it is RIGHT_SHIFT; to the left MUL by a power of two, looked up where it is computed.
+
+    An amount that is negative or no less than the width moves every bit out, as in the ONNX reference.
+    """
+    value, output = node.input(0), node.output()
     dtype = context.dtype(value)
+    width = _WIDTH[dtype]
     if node.text("direction", "") == "RIGHT":
         if dtype != "int32":
             raise Refused("RIGHT_SHIFT has no such dtype", got=dtype, limit="int8, uint8, int16, int32")
-        binary(context, output, "RIGHT_SHIFT", value, amount)
+        binary(context, output, "RIGHT_SHIFT", value, _amount(context, node, width - 1))
         return
-    width = _WIDTH[dtype]
+    amount, factor = _amount(context, node, width), f"{output}^factor"
     powers = (np.uint64(1) << np.arange(width, dtype=np.uint64)).astype(np.int64).astype(dtype)
-    factor, given = f"{output}^factor", context.constant(amount)
-    known = ValueType(dtype, context.shape(amount))
+    powers = np.append(powers, np.array(0, dtype))
+    known, given = ValueType(dtype, context.shape(amount)), context.constant(amount)
     if given is not None:
-        if ((given < 0) | (given >= width)).any():
-            raise Refused("it shifts by more than its width", got=given.tolist(), limit=width - 1)
         context.declare(factor, known, powers[given])
     else:
         tensor, order = operand(context, amount)
@@ -82,6 +84,23 @@ def bit_shift(context: Context, node: Node) -> None:
         looked = context.emit("GATHER", [table, tensor], ValueType(dtype, shape), factor, axis=0)
         context.bind(factor, looked, order)
     binary(context, output, "MUL", value, factor)
+
+
+def _amount(context: Context, node: Node, limit: int) -> str:
+    """By how much it shifts: `limit` for what is negative or more."""
+    name = node.input(1)
+    made, given = f"{node.output()}^amount", context.constant(name)
+    if given is not None:
+        within = np.where((given < 0) | (given > limit), limit, given)
+        context.declare(made, context.type(name), within.astype(given.dtype))
+        return made
+    tensor, order = operand(context, name)
+    below = apply(context, "LESS", tensor, 0, dtype="bool")
+    context.declare(made, context.type(name))
+    least = apply(context, "MINIMUM", tensor, limit)
+    most = context.add_constant(np.array(limit, context.dtype(name)), "limit")
+    context.bind(made, apply(context, "SELECT_V2", below, most, least, dtype=context.dtype(name)), order)
+    return made
 
 
 @lowers("BitCast", dtypes=CARRIED)

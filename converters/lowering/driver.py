@@ -41,6 +41,7 @@ from converters.verdict import Verdict
 _BECOMES = "becomes "
 _FOLDED = "folded into a constant"
 _NOTHING = "needs no operator"
+_TAKE_EMPTY = ("Concat", "Split")  # operands without elements, which they leave out
 
 
 def facts_of(proto: onnx.ModelProto) -> Facts:
@@ -143,7 +144,8 @@ def _lower(context: Context, facts: Facts, node: Node, domain: str) -> None:
         known = facts.types.get(name)
         if known is None:
             raise Refused(f"the shape of {name!r} is not known before the model runs")
-        if 0 in known.shape:
+        operand = name in facts.constants and name != node.inputs[0]  # axes, say: none of them
+        if 0 in known.shape and not operand and node.type not in _TAKE_EMPTY:
             raise Refused(f"{name!r} has no elements", got=list(known.shape))
         if math.prod(known.shape) > MAX_ELEMENTS:
             raise Refused(f"{name!r} is too large", got=list(known.shape), limit=f"{MAX_ELEMENTS} elements")

@@ -61,7 +61,7 @@ def expand(step: Step, known: Known) -> list[Step] | None:
     """The nodes that a node stands for, in order; None where it stands for itself."""
     node = step.node
     if node.domain in STANDARD_DOMAINS and node.op_type in _EXPANSIONS:
-        made = _EXPANSIONS[node.op_type](node, known)
+        made = _EXPANSIONS[node.op_type](node, known, step.opset)
         return None if made is None else [Step(step.source, n, step.opsets, inlined=True) for n in made]
     if node.domain in STANDARD_DOMAINS and known.native(node.op_type):
         return None
@@ -198,7 +198,7 @@ def _copies(sources: Sequence[str], targets: Sequence[str]) -> list[onnx.NodePro
     ]
 
 
-def _if(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
+def _if(node: onnx.NodeProto, known: Known, _opset: int) -> list[onnx.NodeProto] | None:
     """The branch that a constant condition takes."""
     condition = known.constants.get(node.input[0])
     if condition is None or condition.size != 1:
@@ -209,7 +209,7 @@ def _if(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
     return nodes + _copies(results, node.output)
 
 
-def _loop(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
+def _loop(node: onnx.NodeProto, known: Known, opset: int) -> list[onnx.NodeProto] | None:
     """One trip and the Loop of those that are left, as long as it is known whether there is another."""
     trips, condition = node.input[0], node.input[1] if len(node.input) > 1 else ""
     attributes = {attribute.name: attribute for attribute in node.attribute}
@@ -242,18 +242,21 @@ def _loop(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
     return [_number(trip, done), yes, *nodes, rest]
 
 
-def _stack(names: Sequence[str], output: str, axis: int = 0) -> list[onnx.NodeProto]:
+def _stack(names: Sequence[str], output: str, opset: int, axis: int = 0) -> list[onnx.NodeProto]:
     """The nodes that join values along a new axis."""
     if not output:
         return []
     nodes, rows = [_number(f"{output}/axis", [axis])], []
     for place, name in enumerate(names):
         rows.append(f"{output}/{place}")
-        nodes.append(helper.make_node("Unsqueeze", [name, f"{output}/axis"], [rows[-1]]))
+        if opset < 13:  # the axes were an attribute
+            nodes.append(helper.make_node("Unsqueeze", [name], [rows[-1]], axes=[axis]))
+        else:
+            nodes.append(helper.make_node("Unsqueeze", [name, f"{output}/axis"], [rows[-1]]))
     return [*nodes, helper.make_node("Concat", rows, [output], axis=axis)]
 
 
-def _scan(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
+def _scan(node: onnx.NodeProto, known: Known, opset: int) -> list[onnx.NodeProto] | None:
     """Every trip of a Scan (operator set 9 and later): its inputs are taken apart, its outputs stacked."""
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     body, count = attributes["body"], attributes["num_scan_inputs"]
@@ -292,11 +295,11 @@ def _scan(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
     nodes += _copies(states, node.output[: len(states)])
     for place, row in enumerate(rows):
         ordered = row[::-1] if out_backwards[place] else row
-        nodes += _stack(ordered, node.output[len(states) + place], out_axes[place])
+        nodes += _stack(ordered, node.output[len(states) + place], opset, out_axes[place])
     return nodes
 
 
-def _cast_like(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
+def _cast_like(node: onnx.NodeProto, known: Known, _opset: int) -> list[onnx.NodeProto] | None:
     """A Cast to the dtype of the second input, of which nothing else matters."""
     made = known.types.get(node.input[1])
     if made is None or not made.tensor_type.elem_type:
@@ -307,7 +310,7 @@ def _cast_like(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | Non
     return [cast]
 
 
-def _compress(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None:
+def _compress(node: onnx.NodeProto, known: Known, _opset: int) -> list[onnx.NodeProto] | None:
     """By a constant condition: a Gather of what it keeps."""
     condition = known.constants.get(node.input[1])
     if condition is None or not condition.any():
@@ -323,7 +326,7 @@ def _compress(node: onnx.NodeProto, known: Known) -> list[onnx.NodeProto] | None
     return nodes
 
 
-_EXPANSIONS: dict[str, Callable[[onnx.NodeProto, Known], list[onnx.NodeProto] | None]] = {
+_EXPANSIONS: dict[str, Callable[[onnx.NodeProto, Known, int], list[onnx.NodeProto] | None]] = {
     "CastLike": _cast_like,
     "Compress": _compress,
     "If": _if,

@@ -75,16 +75,26 @@ def depth_and_space(context: Context, node: Node) -> None:
     order = layout.channels_last(4)
     size = node.integer("blocksize", 1)
     tensor = context.arrange(name, order)
+    squared, crd = size * size, node.text("mode", "DCR") == "CRD"
     if node.type == "SpaceToDepth":
-        context.produce(output, "SPACE_TO_DEPTH", [tensor], order, blockSize=size)
+        if not crd:
+            context.produce(output, "SPACE_TO_DEPTH", [tensor], order, blockSize=size)
+            return
+        made = ValueType(context.dtype(output), layout.physical(context.shape(output), order))
+        moved = context.emit("SPACE_TO_DEPTH", [tensor], made, f"{output}_dcr", blockSize=size)
+        context.bind(output, _regrouped(context, moved, squared), order)
         return
-    if node.text("mode", "DCR") == "CRD":
-        held = context.graph.tensors[tensor]
-        channels = np.arange(held.shape[3], dtype=np.int32).reshape(-1, size * size).T.reshape(-1)
-        places = context.add_constant(channels, "channels")
-        made = ValueType(held.dtype, held.shape)
-        tensor = context.emit("GATHER", [tensor, places], made, f"{name}_regrouped", axis=3)
+    if crd:
+        tensor = _regrouped(context, tensor, context.graph.tensors[tensor].shape[3] // squared)
     context.produce(output, "DEPTH_TO_SPACE", [tensor], order, blockSize=size)
+
+
+def _regrouped(context: Context, tensor: str, groups: int) -> str:
+    """The channels, which count through `groups` groups, in the order that counts within each first."""
+    held = context.graph.tensors[tensor]
+    channels = np.arange(held.shape[3], dtype=np.int32).reshape(groups, -1).T.reshape(-1)
+    inputs: list[str | None] = [tensor, context.add_constant(channels, "channels")]
+    return context.emit("GATHER", inputs, ValueType(held.dtype, held.shape), f"{tensor}_regrouped", axis=3)
 
 
 @lowers("Upsample")

@@ -153,6 +153,8 @@ def _fix_inputs(path: Path, proto: onnx.ModelProto, batch: int) -> None:
         for axis, dimension in enumerate(tensor.shape.dim):
             if dimension.HasField("dim_value") and dimension.dim_value > 0:
                 continue
+            if dimension.HasField("dim_value") and (axis or len(tensor.shape.dim) == 1):
+                continue  # an axis without elements; of the first of several it means an open batch
             if axis:
                 raise InvalidModel(
                     "only the batch dimension of an input may be open",
