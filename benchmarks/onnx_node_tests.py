@@ -138,6 +138,11 @@ def try_model(
     return ""
 
 
+def array_of(item: Any) -> np.ndarray:
+    """A test's tensor, which is an array or, in some tests, still a TensorProto."""
+    return numpy_helper.to_array(item) if isinstance(item, TensorProto) else np.asarray(item)
+
+
 def run_case(case: Any) -> Outcome:
     """One test, as it is and bound."""
     operator = next((n.op_type for n in case.model.graph.node), "")
@@ -145,12 +150,9 @@ def run_case(case: Any) -> Outcome:
     why = ""
     for given, wanted in case.data_sets:
         inputs = {
-            value.name: np.asarray(array) for value, array in zip(case.model.graph.input, given, strict=False)
+            value.name: array_of(item) for value, item in zip(case.model.graph.input, given, strict=False)
         }
-        expected = [  # one of the tests gives a tensor of the file instead of its value
-            numpy_helper.to_array(array) if isinstance(array, TensorProto) else np.asarray(array)
-            for array in wanted
-        ]
+        expected = [array_of(item) for item in wanted]
         loose = bool(QUANTISED.search(case.name))
         why = try_model(case.model, inputs, expected, loose)
         if why.startswith("refused"):

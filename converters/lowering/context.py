@@ -9,6 +9,7 @@ import numpy as np
 from attrs import frozen
 
 from converters.graph import options as tables
+from converters.graph.dtypes import schema_name
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
 from converters.lowering import layout
 from converters.lowering.facts import Facts, ValueType
@@ -90,6 +91,20 @@ class Context:
     def order(self, name: str) -> Order | None:
         """How a value's axes lie in its tensor; None for a constant, which lies as one likes."""
         return None if self.constant(name) is not None else self._values[name].order
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a value of this name."""
+        return name in self._facts.types
+
+    def half(self, name: str) -> bool:
+        """Whether a value that is computed in float32 is float16 in the file."""
+        return name in self._facts.halves
+
+    def declare(self, name: str, known: ValueType, constant: np.ndarray | None = None) -> None:
+        """Add a value that the file has not; one that is computed must be bound too."""
+        self._facts.types[name] = known
+        if constant is not None:
+            self._facts.constants[name] = constant
 
     # --- tensors
 
@@ -173,44 +188,67 @@ class Context:
 
     def add_input(self, name: str) -> None:
         """Make an ONNX graph input an input of the graph."""
-        known = self.type(name)
+        known, half = self.type(name), self.half(name)
         tensor = self._fresh(name)
-        self.graph.tensors[tensor] = GraphTensor(tensor, known.shape, known.dtype)
+        self.graph.tensors[tensor] = GraphTensor(tensor, known.shape, "float16" if half else known.dtype)
         self.graph.inputs[name] = tensor
-        self.bind(name, tensor)
+        self.bind(name, self.cast(tensor, "float32", f"{name}_float32") if half else tensor)
 
     def add_output(self, name: str) -> None:
         """Make an ONNX value an output of the graph, in ONNX's order."""
         tensor = self.logical(name)
+        if self.half(name):
+            tensor = self.cast(tensor, "float16", name)
         taken = {*self.graph.inputs.values(), *self.graph.outputs.values()}
         if tensor in taken or self.graph.tensors[tensor].data is not None:
             # a runtime may not share one tensor between two ends of the graph, nor give out a constant
             shape = self.graph.tensors[tensor].shape
             target = self.add_constant(np.array(shape, np.int32), "shape")
-            tensor = self.emit("RESHAPE", [tensor, target], self.type(name), name, newShape=list(shape))
+            made = ValueType(self.graph.tensors[tensor].dtype, shape)
+            tensor = self.emit("RESHAPE", [tensor, target], made, name, newShape=list(shape))
         self.graph.outputs[name] = tensor
+
+    def cast(self, tensor: str, dtype: str, hint: str) -> str:
+        """The tensor in another dtype: itself if it has it already.
+
+        Between integers CAST keeps the low bits, as NumPy does.
+        """
+        held = self.graph.tensors[tensor]
+        if held.dtype == dtype:
+            return tensor
+        source, target = schema_name(held.dtype), schema_name(dtype)
+        made = ValueType(dtype, held.shape)
+        return self.emit("CAST", [tensor], made, hint, inDataType=source, outDataType=target)
 
     # --- operators
 
     def emit(self, builtin: str, inputs: list[str | None], made: ValueType, hint: str, **options: Any) -> str:
         """Add an operator with one output of type `made` (its shape as it lies) and give that tensor."""
-        name = self._fresh(hint)
-        self.graph.tensors[name] = GraphTensor(name, made.shape, made.dtype)
+        return self.emit_many(builtin, inputs, [made], [hint], **options)[0]
+
+    def emit_many(
+        self,
+        builtin: str,
+        inputs: list[str | None],
+        made: list[ValueType],
+        hints: list[str],
+        **options: Any,
+    ) -> list[str]:
+        """Add an operator with several outputs of these types (their shapes as they lie)."""
         first = self.graph.tensors[inputs[0]] if inputs and inputs[0] is not None else None
-        if builtin in _KEEP_SCALE and first is not None and first.dtype == made.dtype:
-            known = first.quantization
-            self.graph.tensors[name].quantization = known if known and len(known.scale) == 1 else None
-        self._makers[name] = builtin
-        self.graph.operators.append(
-            GraphOperator(
-                builtin,
-                inputs,
-                [name],
-                tables.complete(builtin, options),
-                (self.source,) if self.source >= 0 else (),
-            )
-        )
-        return name
+        kept = first.quantization if first is not None and builtin in _KEEP_SCALE else None
+        names = []
+        for known, hint in zip(made, hints, strict=True):
+            name = self._fresh(hint)
+            self.graph.tensors[name] = GraphTensor(name, known.shape, known.dtype)
+            if first is not None and first.dtype == known.dtype and kept and len(kept.scale) == 1:
+                self.graph.tensors[name].quantization = kept
+            self._makers[name] = builtin
+            names.append(name)
+        sources = (self.source,) if self.source >= 0 else ()
+        filled = tables.complete(builtin, options)
+        self.graph.operators.append(GraphOperator(builtin, inputs, names, filled, sources))
+        return names
 
     def produce(
         self, output: str, builtin: str, inputs: list[str | None], order: Order, **options: Any

@@ -34,6 +34,17 @@ class Spread:
             )
         )
 
+    def planar(self) -> Spread:
+        """One over one axis as one over two, of which the first has size 1."""
+        return Spread(
+            (1, *self.size),
+            (1, *self.output),
+            (1, *self.kernel),
+            (1, *self.strides),
+            (1, *self.dilations),
+            (0, *self.begin),
+        )
+
     def same(self) -> bool:
         """Whether TFLite's SAME cuts off just this."""
         rest = [whole - out for whole, out in zip(self.full(), self.output, strict=True)]
@@ -83,10 +94,6 @@ def conv_transpose(context: Context, node: Node) -> None:
     formula.give(output, y, order)
 
 
-def _fields(spread: Spread) -> tuple[Sizes, ...]:
-    return (spread.size, spread.output, spread.kernel, spread.strides, spread.dilations)
-
-
 def _spread(node: Node, size: Sizes, output: Sizes, kernel: Sizes) -> Spread:
     """The attributes; what is cut off before follows from the sizes where the file does not say it.
 
@@ -102,10 +109,8 @@ def _spread(node: Node, size: Sizes, output: Sizes, kernel: Sizes) -> Spread:
     mode = node.text("auto_pad", "NOTSET")
     if not len(kernel) == len(strides) == len(dilations) == len(pads) / 2 == len(more) == axes:
         raise Refused(f"its attributes are not those of {axes} axes", got=f"kernel {kernel}")
-    if (
-        min(*strides, *dilations, *kernel) < 1
-        or "kernel_shape" in node.attributes
-        and (node.integers("kernel_shape") != kernel)
+    if min(*strides, *dilations, *kernel) < 1 or (
+        "kernel_shape" in node.attributes and (node.integers("kernel_shape") != kernel)
     ):
         raise Refused("its kernel is impossible", got=f"kernel {kernel}, strides {strides}")
     if mode == "NOTSET" and "output_shape" not in node.attributes:
@@ -127,7 +132,7 @@ def spread_out(
         result = (formula.shape(x)[0], *spread.output, formula.shape(weights)[1])
         x = formula.reshape(x, (formula.shape(x)[0], 1, *formula.shape(x)[1:]))
         weights = formula.reshape(weights, (*formula.shape(weights)[:2], 1, formula.shape(weights)[2]))
-        spread = Spread(*((1, *values) for values in _fields(spread)), (0, *spread.begin))
+        spread = spread.planar()
         return formula.reshape(spread_out(formula, x, weights, bias, spread), result)
     batch, out, solid = formula.shape(x)[0], formula.shape(weights)[1], len(spread.size) == 3
     same, full = spread.same(), spread.full()

@@ -155,7 +155,7 @@ class Formula:
         """`left` where the truth is, else `right`; all broadcast."""
         operands = (truth, left, right)
         if all(isinstance(operand, np.ndarray) for operand in operands):
-            return np.where(truth, left, right)  # type: ignore[arg-type]  # they are arrays
+            return np.where(truth, left, right)
         shape = np.broadcast_shapes(*(self.shape(operand) for operand in operands))
         return self.emit("SELECT_V2", list(operands), self.dtype(left), shape)
 
@@ -185,7 +185,9 @@ class Formula:
                 shapes[place] = (*shapes[place][:-2], shapes[place][-1], shapes[place][-2])
         if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
             turned_left = np.swapaxes(left, -1, -2) if adjoint_left else left
-            return np.matmul(turned_left, np.swapaxes(right, -1, -2) if adjoint_right else right)
+            turned_right = np.swapaxes(right, -1, -2) if adjoint_right else right
+            product: np.ndarray = np.matmul(turned_left, turned_right)
+            return product
         batch = np.broadcast_shapes(shapes[0][:-2], shapes[1][:-2])
         shape = (*batch, shapes[0][-2], shapes[1][-1])
         dtype = self.dtype(left)

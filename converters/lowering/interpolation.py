@@ -84,15 +84,16 @@ def weights(axis: Axis, x: np.ndarray, method: Method) -> np.ndarray:
 
 
 def _linear(distance: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - distance, 0)
+    share: np.ndarray = np.maximum(1 - distance, 0)
+    return share
 
 
 def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
     """Keys' kernel: https://doi.org/10.1109/TASSP.1981.1163711, equation 4 with a = -0.5."""
 
     def kernel(d: np.ndarray) -> np.ndarray:
-        near = ((a + 2) * d - (a + 3)) * d * d + 1
-        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        near: np.ndarray = ((a + 2) * d - (a + 3)) * d * d + 1
+        far: np.ndarray = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
         return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
     return kernel

@@ -62,7 +62,7 @@ def qlinear_matmul(context: Context, node: Node) -> None:
 
 @lowers("QLinearConv", dtypes=_BYTES)
 def qlinear_conv(context: Context, node: Node) -> None:
-    """`QLinearConv` by constant int8 weights is CONV_2D or DEPTHWISE_CONV_2D in int8; else exact arithmetic."""
+    """`QLinearConv` by constant int8 weights is CONV_2D or DEPTHWISE_CONV_2D in int8; else it is exact."""
     formula, output = Formula(context, node.output()), node.output()
     order = layout.channels_last(len(context.shape(output)))
     x, y = _scale(context, node, 1, 2), _scale(context, node, 6, 7)

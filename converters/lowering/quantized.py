@@ -1,4 +1,4 @@
-"""QuantizeLinear and its kin: scales stay scales of the tensors, or are arithmetic where TFLite has no such."""
+"""QuantizeLinear and its kin: scales stay scales of the tensors; what TFLite has not is arithmetic."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def quantize_linear(context: Context, node: Node) -> None:
     order = context.order(name) or layout.identity(len(context.shape(name)))
     known = constant_quantization(context, node, dtype, order)
     if known is not None:
-        x = context.arrange(name, order)
-        made = formula.emit("QUANTIZE", [x], dtype, formula.shape(x))
+        lying = context.arrange(name, order)
+        made = formula.emit("QUANTIZE", [lying], dtype, formula.shape(lying))
         context.graph.tensors[made].quantization = known
         formula.give(output, made, order)
         return
-    x, scale, zero, shape = _operands(formula, node, dtype)
+    x, scale, zero, shape = _operands(formula, node)
     y = formula.binary("DIV", x, scale)
     formula.give(output, formula.reshape(saturate(formula, y, zero, dtype), shape))
 
@@ -48,7 +48,7 @@ def dequantize_linear(context: Context, node: Node) -> None:
     if known is not None and adopt(context, tensor, known):
         formula.give(output, formula.emit("DEQUANTIZE", [tensor], "float32", formula.shape(tensor)), order)
         return
-    x, scale, zero, shape = _operands(formula, node, "float32")
+    x, scale, zero, shape = _operands(formula, node)
     y = formula.cast(x, "float32")
     if zero is not None:
         y = formula.sub(y, zero)
@@ -75,7 +75,7 @@ def dynamic_quantize_linear(context: Context, node: Node) -> None:
 
 
 def constant_quantization(context: Context, node: Node, dtype: str, order: Order) -> Quantization | None:
-    """The scale and zero point of a node as those of a tensor that lies in `order`; None where that cannot be.
+    """The scale and zero point of a node as those of a tensor in `order`; None where that cannot be.
 
     They are its inputs 1 and 2: one number, or one for each place along attribute `axis`.
     """
@@ -121,9 +121,7 @@ def clamp(formula: Formula, y: Operand, dtype: str) -> Operand:
     return formula.binary("MINIMUM", formula.binary("MAXIMUM", y, float(limits.min)), float(limits.max))
 
 
-def _operands(
-    formula: Formula, node: Node, dtype: str
-) -> tuple[Operand, Operand, Operand | None, tuple[int, ...]]:
+def _operands(formula: Formula, node: Node) -> tuple[Operand, Operand, Operand | None, tuple[int, ...]]:
     """The input, and scale and zero point that broadcast against it; the shape that it has in truth.
 
     Of blocks, an axis of the input is cut in two, blocks and places in a block.

@@ -65,7 +65,7 @@ def resize(context: Context, node: Node) -> None:
 def _method(node: Node) -> Method:
     plain = node.type == "Upsample" or node.opset < 11
     mode = node.text("mode", "nearest")
-    if mode not in ("nearest", "linear", "cubic") or node.integer("antialias", 0) and mode == "nearest":
+    if mode not in ("nearest", "linear", "cubic") or (node.integer("antialias", 0) and mode == "nearest"):
         raise Refused("it resizes in an unknown mode", got=mode, limit="nearest, linear, cubic")
     return Method(
         mode,

@@ -42,9 +42,9 @@ def transpose(context: Context, node: Node) -> None:
     context.bind(node.output(), context.arrange(name, held), layout.transposed(held, perm))
 
 
-@lowers("Identity", dtypes=CARRIED)
+@lowers("Identity", "OptionalGetElement", dtypes=CARRIED)
 def identity(context: Context, node: Node) -> None:
-    """`Identity` is its input."""
+    """`Identity` is its input, and so is the element of an optional that is a tensor."""
     context.bind(node.output(), context.tensor(node.input(0)), context.order(node.input(0)))
 
 
@@ -80,7 +80,11 @@ def cast(context: Context, node: Node) -> None:
 def concat(context: Context, node: Node) -> None:
     """`Concat` is CONCATENATION along the axis as it lies."""
     names = [node.input(place) for place in range(len(node.inputs))]
+    names = [name for name in names if 0 not in context.shape(name)]
     rank = len(context.shape(node.output()))
+    if len(names) == 1:
+        context.bind(node.output(), context.tensor(names[0]), context.order(names[0]))
+        return
     order = agree(context, names, rank)
     axis = order.index(node.integer("axis", 0) % rank)
     inputs: list[str | None] = [context.arrange(name, order) for name in names]

@@ -86,6 +86,7 @@ def _matrix(size: int, parts: int, length: int, *, inverse: bool, onesided: bool
     rows = []
     for unit in (1, 1j)[:parts]:
         basis = np.eye(size) * unit
+        made: np.ndarray
         if inverse and onesided:
             made = np.fft.irfft(basis, length, axis=-1)
         elif inverse:

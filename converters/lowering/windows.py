@@ -49,8 +49,15 @@ class Window:
         """A window over one axis as one over two, of which the first has size 1."""
         if len(self.size) != 1:
             return self
-        fields = (self.size, self.output, self.kernel, self.strides, self.dilations)
-        return Window(*((1, *values) for values in fields), (0, *self.begin), (0, *self.end))
+        return Window(
+            (1, *self.size),
+            (1, *self.output),
+            (1, *self.kernel),
+            (1, *self.strides),
+            (1, *self.dilations),
+            (0, *self.begin),
+            (0, *self.end),
+        )
 
     def reached(self, axis: int) -> list[list[int]]:
         """Per place of the output the places of the input that the window has, padding included."""
