@@ -119,7 +119,7 @@ def _spread(node: Node, size: Sizes, output: Sizes, kernel: Sizes) -> Spread:
     if mode != "VALID":
         whole = Spread(size, output, kernel, strides, dilations, (0,) * axes).full()
         for axis in range(axes):
-            total = whole[axis] + more[axis] - output[axis]
+            total = max(whole[axis] + more[axis] - output[axis], 0)
             begin[axis] = total // 2 if mode == "SAME_UPPER" else total - total // 2
     return Spread(size, output, kernel, strides, dilations, tuple(begin))
 

@@ -82,10 +82,7 @@ def _axis(
     low, high = (0.0, size - 1.0) if align else (-0.5, size - 0.5)
     if padding == "reflection":
         x = _reflected(formula, x, low, high)
-    elif padding == "border" and mode == "cubic":  # within half an element of the edge it stays where it is
-        inside = formula.binary("EQUAL", x, _clamped(formula, x, low, high))
-        x = formula.select(inside, x, _clamped(formula, x, 0.0, size - 1.0))
-    elif padding == "border":
+    elif padding == "border" and mode != "cubic":  # cubic keeps its place: only what it reads is clamped
         x = _clamped(formula, x, 0.0, size - 1.0)
     offsets, polynomials = _TAPS[mode]
     base = x if mode == "nearest" else formula.unary("FLOOR", x)

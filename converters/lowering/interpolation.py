@@ -94,7 +94,8 @@ def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
     def kernel(d: np.ndarray) -> np.ndarray:
         near: np.ndarray = ((a + 2) * d - (a + 3)) * d * d + 1
         far: np.ndarray = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-        return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+        shares: np.ndarray = np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+        return shares
 
     return kernel
 

@@ -72,13 +72,7 @@ def group_normalization(context: Context, node: Node) -> None:
     mean = formula.reduce("MEAN", x, axes)
     centred, inverse = centre(formula, x, mean, axes, node.number("epsilon", 1e-5))
     scale, bias = (formula.value(node.input(i)) for i in (1, 2))
-    per_group = node.opset < 21  # one number a group before, one a channel since
     trailing = (1,) * (len(grouped) - place - 2)
-    if per_group:
-        parts = [formula.reshape(part, (groups, 1, *trailing)) for part in (scale, bias)]
-        y = formula.add(formula.mul(centred, formula.mul(inverse, parts[0])), parts[1])
-        formula.give(output, formula.reshape(y, lying), order)
-        return
     y = formula.reshape(formula.mul(centred, inverse), lying)
     parts = [formula.reshape(part, (channels, *trailing)) for part in (scale, bias)]
     formula.give(output, formula.add(formula.mul(y, parts[0]), parts[1]), order)
@@ -114,41 +108,24 @@ def lp_normalization(context: Context, node: Node) -> None:
 
 @lowers("LRN")
 def local_response_normalization(context: Context, node: Node) -> None:
-    """`LRN` is LOCAL_RESPONSE_NORMALIZATION, in NHWC; of an even size FULLY_CONNECTED sums."""
+    """`LRN` of an odd size is LOCAL_RESPONSE_NORMALIZATION, in NHWC."""
     name, output = node.input(0), node.output()
-    shape, size = context.shape(name), node.integer("size", 1)
-    if len(shape) < 3 or size < 1:
-        raise Refused("it works over channels of a feature map", got=f"{list(shape)}, size {size}")
-    order = layout.channels_last(len(shape))
-    alpha, beta, bias = node.number("alpha", 1e-4), node.number("beta", 0.75), node.number("bias", 1.0)
-    formula = Formula(context, output)
-    x: Operand = context.arrange(name, order)
-    if size % 2 and len(shape) == 4:
-        made = formula.emit(
-            "LOCAL_RESPONSE_NORMALIZATION",
-            [x],
-            "float32",
-            formula.shape(x),
-            radius=size // 2,
-            bias=bias,
-            alpha=alpha / size,
-            beta=beta,
+    size = node.integer("size", 1)
+    if len(context.shape(name)) != 4 or size < 1 or size % 2 == 0:
+        raise Refused(
+            "it works over an odd number of channels of an image",
+            got=f"size {size}, {len(context.shape(name))} axes",
+            limit="an odd size, 4 axes",
         )
-        formula.give(output, made, order)
-        return
-    held, channels = formula.shape(x), shape[1]
-    rows = int(np.prod(held[:-1]))
-    before = (size - 1) // 2
-    squares = formula.reshape(formula.mul(x, x), (rows, channels))
-    window = np.array(
-        [
-            [np.float32(j - before <= i <= j - before + size - 1) for i in range(channels)]
-            for j in range(channels)
-        ]
-    )
-    total = formula.reshape(formula.matmul(squares, window.T), held)
-    power = formula.binary("POW", formula.add(formula.mul(total, alpha / size), bias), -beta)
-    formula.give(output, formula.mul(x, power), order)
+    order = layout.channels_last(4)
+    numbers = {
+        "bias": node.number("bias", 1.0),
+        "alpha": node.number("alpha", 1e-4) / size,
+        "beta": node.number("beta", 0.75),
+    }
+    options = {key: float(np.float32(value)) for key, value in numbers.items()}  # as the file will hold it
+    inputs: list[str | None] = [context.arrange(name, order)]
+    context.produce(output, "LOCAL_RESPONSE_NORMALIZATION", inputs, order, radius=size // 2, **options)
 
 
 def centre(

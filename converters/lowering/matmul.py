@@ -38,6 +38,9 @@ def matmul(context: Context, node: Node) -> None:
 def _of_any_rank(context: Context, left: str, right: str, output: str) -> None:
     formula = Formula(context, output)
     x, y = formula.value(left), formula.value(right)
+    if len(formula.shape(x)) == len(formula.shape(y)) == 1:
+        formula.give(output, formula.reduce("SUM", formula.mul(x, y), [0], keep=False))
+        return
     if len(formula.shape(x)) == 1:
         x = formula.reshape(x, (1, *formula.shape(x)))
     if len(formula.shape(y)) == 1:
