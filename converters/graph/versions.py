@@ -7,7 +7,7 @@ https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/versioning/runti
 
 from __future__ import annotations
 
-from converters.graph.ir import Graph, GraphOperator
+from converters.graph.ir import Graph, GraphOperator, GraphTensor
 
 _SECOND_FOR_INT8 = frozenset(
     (
@@ -110,12 +110,14 @@ _RUNTIMES: dict[str, str] = {
     "CAST": "1.5.0 2.7.0 2.8.0 2.9.0 2.15.0",
     "CEIL": "1.14.0",
     "CONCATENATION": "1.5.0 1.14.0 2.3.0",
-    "CONV_2D": "1.5.0 1.14.0 1.14.0",
+    "CONV_2D": "1.5.0 1.14.0 1.14.0 2.3.0 2.4.0 2.9.0",
+    "CONV_3D": "2.5.0",
+    "CONV_3D_TRANSPOSE": "2.6.0",
     "COS": "1.14.0",
     "CUMSUM": "2.4.0",
     "DEPTHWISE_CONV_2D": "1.5.0 1.12.0 1.14.0",
     "DEPTH_TO_SPACE": "2.1.0 2.5.0",
-    "DEQUANTIZE": "1.13.1 1.14.0 1.15.0",
+    "DEQUANTIZE": "1.13.1 1.14.0 1.15.0 2.2.0 2.7.0",
     "DIV": "1.6.0 2.3.0",
     "ELU": "1.14.0",
     "EQUAL": "1.14.0 1.14.0 2.3.0 2.14.0",
@@ -131,8 +133,10 @@ _RUNTIMES: dict[str, str] = {
     "GREATER_EQUAL": "1.14.0 1.14.0 2.14.0",
     "HARD_SWISH": "1.15.0",
     "LEAKY_RELU": "1.13.1 2.3.0",
+    "L2_POOL_2D": "1.5.0",
     "LESS": "1.14.0 1.14.0 2.14.0",
     "LESS_EQUAL": "1.14.0",
+    "LOCAL_RESPONSE_NORMALIZATION": "1.5.0",
     "LOG": "1.14.0",
     "LOGICAL_AND": "1.11.0",
     "LOGICAL_NOT": "1.11.0",
@@ -151,7 +155,7 @@ _RUNTIMES: dict[str, str] = {
     "PADV2": "1.9.0 1.14.0 2.4.0 2.6.0",
     "POW": "1.10.0",
     "PRELU": "1.8.0",
-    "QUANTIZE": "1.14.0 1.15.0",
+    "QUANTIZE": "1.14.0 1.15.0 2.7.0",
     "REDUCE_ALL": "2.6.0",
     "REDUCE_ANY": "1.11.0",
     "REDUCE_MAX": "1.11.0 1.14.0 2.5.0",
@@ -185,6 +189,7 @@ _RUNTIMES: dict[str, str] = {
     "TILE": "1.10.1 2.2.0 2.8.0",
     "TOPK_V2": "1.7.0 1.14.0 2.14.0",
     "TRANSPOSE": "1.6.0 1.14.0 1.15.0 2.3.0 2.4.0 2.12.0",
+    "TRANSPOSE_CONV": "1.9.0 2.2.0 2.3.0",
     "UNPACK": "1.11.0 1.14.0 2.2.0 2.3.0",
 }
 _MAX_PLAIN_BROADCAST = 4  # axes
@@ -198,14 +203,19 @@ def version(graph: Graph, operator: GraphOperator) -> int:
     if operator.type == "FULLY_CONNECTED":
         return _fully_connected(graph, operator)
     if operator.type == "CONV_2D":
-        return 3 if int8 else 1
+        grouped = tensors[0].shape[-1:] != tensors[1].shape[-1:]
+        return 6 if grouped else 3 if int8 else 1
+    if operator.type == "TRANSPOSE_CONV":
+        return 3 if len(operator.inputs) > 3 else 2 if int8 else 1
+    if operator.type in ("QUANTIZE", "DEQUANTIZE"):
+        return _scaled(operator.type, tensors)
+    if operator.type in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"):
+        return _resize(operator, tensors[0].dtype)
     if operator.type == "DEPTHWISE_CONV_2D":
         dilated = any(operator.options.get(f"dilation{side}Factor", 1) != 1 for side in "HW")
         return 3 if int8 else 2 if dilated else 1
     if operator.type == "TRANSPOSE":
         return _transpose(len(tensors[0].shape), tensors[0].dtype)
-    if operator.type == "DEQUANTIZE" and "float16" in dtypes:
-        return 3
     if operator.type == "CAST":
         return 5 if "float16" in dtypes else 3 if int8 else 1
     if operator.type in _OVER_FOUR_AXES and len(tensors[0].shape) > _MAX_PLAIN_BROADCAST:
@@ -218,6 +228,25 @@ def version(graph: Graph, operator: GraphOperator) -> int:
     data = tensors[1 if operator.type in ("FILL", "SPLIT") else 0].dtype
     known = _FOR_DTYPE.get(operator.type, {}).get(data)
     return known or (2 if int8 and operator.type in _SECOND_FOR_INT8 else first)
+
+
+def _scaled(builtin: str, tensors: list[GraphTensor]) -> int:
+    """QUANTIZE and DEQUANTIZE: by the integers' dtype, and whether each channel has a scale."""
+    held = tensors[-1] if builtin == "QUANTIZE" else tensors[0]
+    if held.quantization is not None and len(held.quantization.scale) > 1:
+        return 3 if builtin == "QUANTIZE" else 5
+    if builtin == "QUANTIZE":
+        return 2 if held.dtype == "int16" or tensors[0].dtype != "float32" else 1
+    return {"int8": 2, "int16": 3, "float16": 3}.get(held.dtype, 1)
+
+
+def _resize(operator: GraphOperator, dtype: str) -> int:
+    centred, aligned = operator.options.get("halfPixelCenters"), operator.options.get("alignCorners")
+    if dtype == "int16":
+        return 4
+    if centred or (aligned and operator.type == "RESIZE_NEAREST_NEIGHBOR"):
+        return 3
+    return 2 if dtype == "int8" else 1
 
 
 def _transpose(rank: int, dtype: str) -> int:

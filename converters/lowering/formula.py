@@ -22,6 +22,8 @@ from converters.lowering.registry import Refused
 
 Operand = str | np.ndarray
 
+_MAX_TRANSPOSED = 6  # axes
+
 _BINARY: dict[str, Callable[[Any, Any], np.ndarray]] = {
     "ADD": np.add,
     "DIV": np.divide,
@@ -228,6 +230,8 @@ class Formula:
         shape = tuple(held[axis] for axis in perm)
         if layout.moved(held, tuple(perm)) == layout.moved(held, layout.identity(len(held))):
             return self.context.reshape_tensor(operand, shape)
+        if len(perm) > _MAX_TRANSPOSED:
+            raise Refused("it transposes too many axes", got=len(perm), limit=_MAX_TRANSPOSED)
         return self.emit("TRANSPOSE", [operand, np.array(perm, np.int32)], self.dtype(operand), shape)
 
     def slice(self, operand: Operand, begin: Sequence[int], size: Sequence[int]) -> Operand:

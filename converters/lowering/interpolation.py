@@ -107,7 +107,8 @@ def builtin_nearest(axis: Axis, align: bool, half: bool) -> np.ndarray:
     x = (i + np.float32(0.5 if half else 0)) * scale
     # C's round goes away from zero, and nothing here is negative
     rounded = np.floor(x + np.float32(0.5)) if align else np.floor(x)
-    return np.clip(rounded.astype(np.int64), 0, axis.size - 1)
+    taken: np.ndarray = np.clip(rounded.astype(np.int64), 0, axis.size - 1)
+    return taken
 
 
 def builtin_linear(axis: Axis, align: bool, half: bool) -> np.ndarray:
