@@ -12,6 +12,7 @@ from converters.lowering.registry import Node, Refused, lowers
 from device_agent.bundle import Quantization
 
 INTEGERS = ("int8", "uint8", "int16")
+_BLIND = ("CAST", "RESHAPE", "TRANSPOSE")  # what reads elements whatever they mean
 _UNTOUCHED = (None, "RESHAPE", "TRANSPOSE")  # makers whose result means what the scale says
 
 
@@ -103,6 +104,8 @@ def adopt(context: Context, tensor: str, known: Quantization) -> bool:
     """Let a tensor have this scale, where it has no other and nothing but its elements' meaning changes."""
     held = context.graph.tensors[tensor]
     if held.quantization is None and context.made_by(tensor) in _UNTOUCHED:
+        if any(reader.type not in _BLIND for reader in context.graph.consumers(tensor)):
+            return False  # it was made for elements without a scale
         held.quantization = known
     return held.quantization == known
 
