@@ -189,6 +189,10 @@ class _Analysis:
             ) from e
         if node.op_type in _LIKE_INPUT:
             made[node.output[0]] = self.types[node.input[0]]
+        if node.op_type == "MaxUnpool" and len(names) == 3 and names[2] in self.facts.constants:
+            shape = [int(size) for size in self.facts.constants[names[2]]]  # inference does not look
+            element = self.types[names[0]].tensor_type.elem_type
+            made[node.output[0]] = helper.make_tensor_type_proto(element, shape)
         return made
 
     def fold(self, step: Step, inferred: dict[str, onnx.TypeProto]) -> dict[str, np.ndarray] | None:
