@@ -7,16 +7,14 @@ import numpy as np
 from converters.lowering import layout
 from converters.lowering.context import Context
 from converters.lowering.facts import ValueType
-from converters.lowering.registry import FLOAT, NUMBERS, Node, Refused, lowers
+from converters.lowering.registry import FLOAT, NUMBERS, Node, lowers
 
 _SAME = {
-    "Abs": "ABS",
     "Cos": "COS",
     "Exp": "EXP",
     "Floor": "FLOOR",
     "HardSwish": "HARD_SWISH",
     "Log": "LOG",
-    "Neg": "NEG",
     "Relu": "RELU",
     "Sigmoid": "LOGISTIC",
     "Sin": "SIN",
@@ -52,14 +50,6 @@ def leaky_relu(context: Context, node: Node) -> None:
     unary(context, node, "LEAKY_RELU", alpha=float(alpha))
 
 
-@lowers("Elu")
-def elu(context: Context, node: Node) -> None:
-    """`Elu` is ELU where alpha is 1."""
-    if node.number("alpha", 1.0) != 1.0:
-        raise Refused("ELU has no alpha", got=node.number("alpha", 1.0), limit="1.0")
-    unary(context, node, "ELU")
-
-
 @lowers("HardSigmoid")
 def hard_sigmoid(context: Context, node: Node) -> None:
     """`clip(alpha x + beta, 0, 1) = relu6(6 alpha x + 6 beta) / 6`: RELU6 fuses into the addition."""
@@ -77,7 +67,7 @@ def hard_sigmoid(context: Context, node: Node) -> None:
     context.produce(output, "MUL", [tensor, sixth], order)
 
 
-@lowers("Clip", dtypes=NUMBERS)
+@lowers("Clip", dtypes=(*NUMBERS, "int8", "uint8", "int16"))
 def clip(context: Context, node: Node) -> None:
     """`Clip` is one of the RELUs where its bounds are theirs, else MAXIMUM and MINIMUM."""
     low, high = (_bound(context, node, place, name) for place, name in ((1, "min"), (2, "max")))
@@ -86,9 +76,8 @@ def clip(context: Context, node: Node) -> None:
     if dtype in FLOAT:
         low = None if low == -np.inf or low == np.finfo(np.float32).min else low
         high = None if high == np.inf or high == np.finfo(np.float32).max else high
-        builtin = _RELUS.get((low, high))
-        if builtin is not None:
-            unary(context, node, builtin)
+        if not isinstance(low, str) and not isinstance(high, str) and (low, high) in _RELUS:
+            unary(context, node, _RELUS[low, high])
             return
     if low is None and high is None:
         context.bind(output, context.tensor(name), context.order(name))
@@ -99,18 +88,24 @@ def clip(context: Context, node: Node) -> None:
     if low == 0 and dtype in FLOAT:
         tensor = context.emit("RELU", [tensor], made, f"{output}_raised")
     elif low is not None:
-        bound = context.add_constant(np.array(low, dtype), "min")
+        bound = low if isinstance(low, str) else context.add_constant(np.array(low, dtype), "min")
         tensor = context.emit("MAXIMUM", [tensor, bound], made, f"{output}_raised")
     if high is not None:
-        bound = context.add_constant(np.array(high, dtype), "max")
+        bound = high if isinstance(high, str) else context.add_constant(np.array(high, dtype), "max")
         tensor = context.emit("MINIMUM", [tensor, bound], made, f"{output}_lowered")
     context.bind(output, tensor, order)
 
 
-def _bound(context: Context, node: Node, place: int, name: str) -> float | None:
-    """A bound of Clip: an attribute before operator set 11, a constant input since."""
+def _bound(context: Context, node: Node, place: int, name: str) -> float | str | None:
+    """A bound of Clip: an attribute before operator set 11, an input since; its tensor if it is computed."""
     if node.opset < 11:
         value = node.attributes.get(name)
         return None if value is None else float(value)
     given = node.optional(place)
-    return None if given is None else float(context.need_constant(given, name).reshape(()))
+    if given is None:
+        return None
+    constant = context.constant(given)
+    if constant is None:
+        return context.reshape_tensor(context.tensor(given), ())
+    number: float = constant.reshape(()).item()  # an int where it is one: a float has not all of int64
+    return number

@@ -9,11 +9,53 @@ import numpy as np
 from attrs import frozen
 
 from converters.graph import options as tables
+from converters.graph.dtypes import schema_name
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
 from converters.lowering import layout
 from converters.lowering.facts import Facts, ValueType
 from converters.lowering.layout import Order, Shape
 from converters.lowering.registry import Refused
+
+# operators whose result has the scale of their first input
+_KEEP_SCALE = frozenset(
+    (
+        "CONCATENATION",
+        "GATHER",
+        "GATHER_ND",
+        "MAX_POOL_2D",
+        "MIRROR_PAD",
+        "PACK",
+        "PAD",
+        "PADV2",
+        "RESHAPE",
+        "SLICE",
+        "SPLIT",
+        "SPLIT_V",
+        "STRIDED_SLICE",
+        "TILE",
+        "TRANSPOSE",
+        "UNPACK",
+    )
+)
+# builtins that broadcast over four axes at most, in runtimes that are in use (tflite-runtime 2.14)
+_FOUR_AXES = frozenset(
+    (
+        "BITWISE_XOR",
+        "EQUAL",
+        "FLOOR_MOD",
+        "GREATER",
+        "GREATER_EQUAL",
+        "LESS",
+        "LESS_EQUAL",
+        "LOGICAL_AND",
+        "LOGICAL_OR",
+        "NOT_EQUAL",
+        "POW",
+        "RIGHT_SHIFT",
+        "SELECT_V2",
+    )
+)
+_MAX_TRANSPOSED = 5  # axes; six in later runtimes only
 
 
 @frozen
@@ -69,6 +111,20 @@ class Context:
         """How a value's axes lie in its tensor; None for a constant, which lies as one likes."""
         return None if self.constant(name) is not None else self._values[name].order
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a value of this name."""
+        return name in self._facts.types
+
+    def half(self, name: str) -> bool:
+        """Whether a value that is computed in float32 is float16 in the file."""
+        return name in self._facts.halves
+
+    def declare(self, name: str, known: ValueType, constant: np.ndarray | None = None) -> None:
+        """Add a value that the file has not; one that is computed must be bound too."""
+        self._facts.types[name] = known
+        if constant is not None:
+            self._facts.constants[name] = constant
+
     # --- tensors
 
     def bind(self, name: str, tensor: str, order: Order | None = None) -> None:
@@ -104,13 +160,22 @@ class Context:
             if layout.moved(shape, lying) == layout.moved(shape, order):
                 self._arranged[key] = self.reshape_tensor(value.tensor, target)
             else:
-                held = self.reshape_tensor(value.tensor, layout.physical(shape, lying))
-                perm = np.array([lying.index(axis) for axis in order], np.int32)
-                inputs: list[str | None] = [held, self.add_constant(perm, "perm")]
-                self._arranged[key] = self.emit(
-                    "TRANSPOSE", inputs, ValueType(self.dtype(name), target), f"{name}_transposed"
-                )
+                held = layout.physical(shape, lying)
+                perm = tuple(lying.index(axis) for axis in order)
+                made = self._transpose(name, value.tensor, held, perm)
+                self._arranged[key] = self.reshape_tensor(made, target)
         return self._arranged[key]
+
+    def _transpose(self, name: str, tensor: str, shape: Shape, perm: Order) -> str:
+        """A tensor, of this shape, transposed; of many axes those that stay together are one."""
+        if len(shape) > _MAX_TRANSPOSED:
+            shape, perm = layout.merged(shape, perm)
+            if len(shape) > _MAX_TRANSPOSED + 1:
+                raise Refused("it transposes too many axes", got=len(shape), limit=_MAX_TRANSPOSED + 1)
+        held = self.reshape_tensor(tensor, shape)
+        inputs: list[str | None] = [held, self.add_constant(np.array(perm, np.int32), "perm")]
+        made = ValueType(self.dtype(name), layout.physical(shape, perm))
+        return self.emit("TRANSPOSE", inputs, made, f"{name}_transposed")
 
     def logical(self, name: str) -> str:
         """The tensor that holds a value in ONNX's order."""
@@ -139,7 +204,7 @@ class Context:
             inputs,
             ValueType(held.dtype, shape),
             hint or f"{tensor}_reshaped",
-            newShape=list(shape),
+            **_new_shape(shape),
         )
 
     def add_constant(self, array: np.ndarray, hint: str) -> str:
@@ -151,40 +216,82 @@ class Context:
 
     def add_input(self, name: str) -> None:
         """Make an ONNX graph input an input of the graph."""
-        known = self.type(name)
+        known, half = self.type(name), self.half(name)
         tensor = self._fresh(name)
-        self.graph.tensors[tensor] = GraphTensor(tensor, known.shape, known.dtype)
+        self.graph.tensors[tensor] = GraphTensor(tensor, known.shape, "float16" if half else known.dtype)
         self.graph.inputs[name] = tensor
-        self.bind(name, tensor)
+        self.bind(name, self.cast(tensor, "float32", f"{name}_float32") if half else tensor)
 
     def add_output(self, name: str) -> None:
         """Make an ONNX value an output of the graph, in ONNX's order."""
         tensor = self.logical(name)
+        if self.half(name):
+            tensor = self.cast(tensor, "float16", name)
         taken = {*self.graph.inputs.values(), *self.graph.outputs.values()}
         if tensor in taken or self.graph.tensors[tensor].data is not None:
             # a runtime may not share one tensor between two ends of the graph, nor give out a constant
             shape = self.graph.tensors[tensor].shape
             target = self.add_constant(np.array(shape, np.int32), "shape")
-            tensor = self.emit("RESHAPE", [tensor, target], self.type(name), name, newShape=list(shape))
+            made = ValueType(self.graph.tensors[tensor].dtype, shape)
+            tensor = self.emit("RESHAPE", [tensor, target], made, name, **_new_shape(shape))
         self.graph.outputs[name] = tensor
+
+    def cast(self, tensor: str, dtype: str, hint: str) -> str:
+        """The tensor in another dtype: itself if it has it already.
+
+        Between integers CAST keeps the low bits, as NumPy does.
+        """
+        held = self.graph.tensors[tensor]
+        if held.dtype == dtype:
+            return tensor
+        source, target = schema_name(held.dtype), schema_name(dtype)
+        made = ValueType(dtype, held.shape)
+        return self.emit("CAST", [tensor], made, hint, inDataType=source, outDataType=target)
 
     # --- operators
 
     def emit(self, builtin: str, inputs: list[str | None], made: ValueType, hint: str, **options: Any) -> str:
         """Add an operator with one output of type `made` (its shape as it lies) and give that tensor."""
-        name = self._fresh(hint)
-        self.graph.tensors[name] = GraphTensor(name, made.shape, made.dtype)
-        self._makers[name] = builtin
-        self.graph.operators.append(
-            GraphOperator(
-                builtin,
-                inputs,
-                [name],
-                tables.complete(builtin, options),
-                (self.source,) if self.source >= 0 else (),
-            )
-        )
-        return name
+        named = [name for name in inputs if name is not None]
+        shapes = [self.graph.tensors[name].shape for name in named]
+        if builtin in _FOUR_AXES and len(made.shape) > 4 and any(shape != made.shape for shape in shapes):
+            *fewer, target = layout.together(shapes, made.shape)
+            inputs = [self._viewed(name, shape) for name, shape in zip(named, fewer, strict=True)]
+            [tensor] = self.emit_many(builtin, inputs, [ValueType(made.dtype, target)], [hint], **options)
+            return self.reshape_tensor(tensor, made.shape, hint)
+        return self.emit_many(builtin, inputs, [made], [hint], **options)[0]
+
+    def _viewed(self, tensor: str, shape: Shape) -> str:
+        """The tensor in another shape; a constant is reshaped here, and one number stays a scalar."""
+        held = self.graph.tensors[tensor]
+        if held.data is None:
+            return self.reshape_tensor(tensor, shape)
+        target = () if held.data.size == 1 else shape
+        return tensor if held.shape == target else self.add_constant(held.data.reshape(target), tensor)
+
+    def emit_many(
+        self,
+        builtin: str,
+        inputs: list[str | None],
+        made: list[ValueType],
+        hints: list[str],
+        **options: Any,
+    ) -> list[str]:
+        """Add an operator with several outputs of these types (their shapes as they lie)."""
+        first = self.graph.tensors[inputs[0]] if inputs and inputs[0] is not None else None
+        kept = first.quantization if first is not None and builtin in _KEEP_SCALE else None
+        names = []
+        for known, hint in zip(made, hints, strict=True):
+            name = self._fresh(hint)
+            self.graph.tensors[name] = GraphTensor(name, known.shape, known.dtype)
+            if first is not None and first.dtype == known.dtype and kept and len(kept.scale) == 1:
+                self.graph.tensors[name].quantization = kept
+            self._makers[name] = builtin
+            names.append(name)
+        sources = (self.source,) if self.source >= 0 else ()
+        filled = tables.complete(builtin, options)
+        self.graph.operators.append(GraphOperator(builtin, inputs, names, filled, sources))
+        return names
 
     def produce(
         self, output: str, builtin: str, inputs: list[str | None], order: Order, **options: Any
@@ -204,6 +311,11 @@ class Context:
             count += 1
             name = f"{hint}_{count}"
         return name
+
+
+def _new_shape(shape: Shape) -> dict[str, list[int]]:
+    """The option of RESHAPE; a file cannot tell the empty list of a scalar from none."""
+    return {"newShape": list(shape)} if shape else {}
 
 
 def elements(shape: Shape) -> int:

@@ -14,18 +14,62 @@ from converters.lowering import registry
 # imported for the lowerings they register
 from converters.lowering import (  # isort: skip
     activation as _activation,  # noqa: F401
+    attention as _attention,  # noqa: F401
+    bits as _bits,  # noqa: F401
+    causal_conv as _causal_conv,  # noqa: F401
+    comparison as _comparison,  # noqa: F401
+    conv_transpose as _conv_transpose,  # noqa: F401
     convolution as _convolution,  # noqa: F401
+    cumulative as _cumulative,  # noqa: F401
     elementwise as _elementwise,  # noqa: F401
+    functions as _functions,  # noqa: F401
+    gathering as _gathering,  # noqa: F401
+    grid_sample as _grid_sample,  # noqa: F401
+    layer_norm as _layer_norm,  # noqa: F401
     matmul as _matmul,  # noqa: F401
     normalization as _normalization,  # noqa: F401
+    pad as _pad,  # noqa: F401
     pooling as _pooling,  # noqa: F401
+    qlinear as _qlinear,  # noqa: F401
+    quantized as _quantized,  # noqa: F401
+    ranking as _ranking,  # noqa: F401
+    rectifiers as _rectifiers,  # noqa: F401
+    recurrent as _recurrent,  # noqa: F401
     reduction as _reduction,  # noqa: F401
+    resize as _resize,  # noqa: F401
+    rotary as _rotary,  # noqa: F401
+    scattering as _scattering,  # noqa: F401
     shape as _shape,  # noqa: F401
+    slicing as _slicing,  # noqa: F401
+    spectral as _spectral,  # noqa: F401
+    tiling as _tiling,  # noqa: F401
+    unfold as _unfold,  # noqa: F401
 )
 from converters.lowering.context import Context
-from converters.lowering.facts import STANDARD_DOMAINS, Facts, analyse, inputs_of
+from converters.lowering.facts import STANDARD_DOMAINS, Facts, Step, analyse, inputs_of
 from converters.lowering.registry import CARRIED, Node, Refused, read_node
+from converters.lowering.widening import widened
 from converters.verdict import Verdict
+
+_BECOMES = "becomes "
+_FOLDED = "folded into a constant"
+_NOTHING = "needs no operator"
+# operators that have no lowering of their own, but have one where what decides them is constant
+_UNDECIDED = {
+    "Compress": "what it keeps is known",
+    "ConstantOfShape": "its shape is known",
+    "If": "its condition is known",
+    "Loop": "how often it runs, or what it collects, is known",
+    "NonZero": "how many elements it finds is known",
+    "Range": "its length is known",
+    "Unique": "how many elements it finds is known",
+}
+_TAKE_EMPTY = ("Concat", "Split")  # operands without elements, which they leave out
+
+
+def facts_of(proto: onnx.ModelProto) -> Facts:
+    """What is known of a model before it runs; see `facts.analyse`."""
+    return analyse(proto, lambda operator: registry.entry(operator) is not None)
 
 
 def lower(proto: onnx.ModelProto) -> tuple[Graph | None, tuple[Verdict, ...]]:
@@ -36,33 +80,57 @@ def lower(proto: onnx.ModelProto) -> tuple[Graph | None, tuple[Verdict, ...]]:
     Raises:
         InvalidModel: a node's inputs do not fit its operator.
     """
-    facts = analyse(proto)
+    facts = facts_of(proto)
     context = Context(facts)
     for value in inputs_of(proto.graph):
         context.add_input(value.name)
-    verdicts = [
-        _judge(context, facts, read_node(index, node, facts.opset), node.domain)
+    judged: list[list[Verdict]] = [[] for _ in proto.graph.node]
+    for place, step in enumerate(facts.steps):
+        judged[step.source].append(_judge(context, facts, place, step))
+    verdicts = tuple(
+        _summary(read_node(index, node, 0), node.domain, judged[index])
         for index, node in enumerate(proto.graph.node)
-    ]
+    )
     if not all(verdict.ok for verdict in verdicts):
-        return None, tuple(verdicts)
-    makers = {name: index for index, node in enumerate(proto.graph.node) for name in node.output}
+        return None, verdicts
+    makers = {name: step.source for step in facts.steps for name in step.node.output}
     for value in proto.graph.output:
         context.source = makers.get(value.name, -1)
         context.add_output(value.name)
     remove_dead(context.graph)
     verify(context.graph)
-    return context.graph, tuple(verdicts)
+    return context.graph, verdicts
 
 
-def _judge(context: Context, facts: Facts, node: Node, domain: str) -> Verdict:
-    """Lower one node; a refusal leaves placeholders for its outputs, so that the next can be judged."""
-    kind = node.type if domain in STANDARD_DOMAINS else f"{domain}.{node.type}"
-    if node.index in facts.folded:
-        return Verdict.yes("folded into a constant", operator=kind, place=node.name)
-    if node.index in facts.dead:
+def _kind(operator: str, domain: str) -> str:
+    return operator if domain in STANDARD_DOMAINS else f"{domain}.{operator}"
+
+
+def _summary(node: Node, domain: str, verdicts: list[Verdict]) -> Verdict:
+    """The verdict on a node of the file, of those on the nodes it stands for."""
+    kind = _kind(node.type, domain)
+    if len(verdicts) == 1 and verdicts[0].operator == kind:
+        return verdicts[0]
+    for no in (verdict for verdict in verdicts if not verdict.ok):
+        reason = f"{no.operator}, which it stands for: {no.reason}"
+        return Verdict.no(reason, operator=kind, place=node.name, got=no.got, limit=no.limit, help=no.help)
+    made = [verdict.reason.removeprefix(_BECOMES) for verdict in verdicts if _BECOMES in verdict.reason]
+    reason = verdicts[-1].reason if verdicts else _NOTHING  # the last gives what the node gives
+    if made:
+        reason = _BECOMES + ", ".join(made)
+    return Verdict.yes(reason, operator=kind, place=node.name)
+
+
+def _judge(context: Context, facts: Facts, place: int, step: Step) -> Verdict:
+    """Lower one step; a refusal leaves placeholders for its outputs, so that the next can be judged."""
+    node = read_node(step.source, step.node, step.opset)
+    domain = step.node.domain
+    kind = _kind(node.type, domain)
+    if place in facts.folded:
+        return Verdict.yes(_FOLDED, operator=kind, place=node.name)
+    if place in facts.dead:
         return Verdict.yes("left out: nothing reads it", operator=kind, place=node.name)
-    context.source = node.index
+    context.source = step.source
     before = len(context.graph.operators)
     try:
         _lower(context, facts, node, domain)
@@ -74,7 +142,7 @@ def _judge(context: Context, facts: Facts, node: Node, domain: str) -> Verdict:
                 context.bind(name, name)
         return Verdict.no(no.reason, operator=kind, place=node.name, got=no.got, limit=no.limit, help=no.help)
     made = [operator.type for operator in context.graph.operators[before:]]
-    reason = "becomes " + ", ".join(made) if made else "needs no operator"
+    reason = _BECOMES + ", ".join(made) if made else _NOTHING
     return Verdict.yes(reason, operator=kind, place=node.name)
 
 
@@ -86,6 +154,11 @@ def _lower(context: Context, facts: Facts, node: Node, domain: str) -> None:
             help="Export the model with standard ONNX operators only.",
         )
     entry = registry.entry(node.type)
+    if entry is None and node.type in _UNDECIDED:
+        raise Refused(
+            f"{_UNDECIDED[node.type]} only when the model runs",
+            help="Bind the input that decides it to a constant.",
+        )
     if entry is None:
         raise Refused(
             "there is no lowering of this operator yet",
@@ -97,21 +170,26 @@ def _lower(context: Context, facts: Facts, node: Node, domain: str) -> None:
         known = facts.types.get(name)
         if known is None:
             raise Refused(f"the shape of {name!r} is not known before the model runs")
-        if 0 in known.shape:
+        operand = name in facts.constants and name != node.inputs[0]  # axes, say: none of them
+        if 0 in known.shape and not operand and node.type not in _TAKE_EMPTY:
             raise Refused(f"{name!r} has no elements", got=list(known.shape))
         if math.prod(known.shape) > MAX_ELEMENTS:
             raise Refused(f"{name!r} is too large", got=list(known.shape), limit=f"{MAX_ELEMENTS} elements")
     used = [facts.types[name].dtype for name in (*node.inputs[:1], *node.outputs[:1]) if name is not None]
+    through = entry.through.get(used[0]) if used else None
     for dtype in used:
-        if dtype not in CARRIED or (dtype == used[0] and dtype not in entry.dtypes):
+        if dtype not in CARRIED or (dtype == used[0] and dtype not in entry.dtypes and through is None):
             raise Refused(
                 "it computes in a dtype that it cannot be lowered in",
                 got=dtype,
-                limit=", ".join(entry.dtypes),
+                limit=", ".join((*entry.dtypes, *entry.through)),
                 help="Export the model in float32.",
             )
     try:
-        entry.function(context, node)
+        if through is not None:
+            widened(context, node, used[0], through, entry.function)
+        else:
+            entry.function(context, node)
     except (ArithmeticError, LookupError, TypeError, ValueError) as e:
         # attributes that contradict each other or the shapes, which shape inference lets pass
         raise Refused("its attributes and inputs do not fit together", got=f"{type(e).__name__}: {e}") from e

@@ -2,29 +2,60 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from converters.lowering import layout
 from converters.lowering.context import Context
 from converters.lowering.facts import ValueType
-from converters.lowering.registry import Node, Refused, lowers
+from converters.lowering.formula import Formula
+from converters.lowering.registry import NUMBERS, Node, Refused, lowers
+
+_MAX_PRODUCTS = 1 << 24  # elements of a tensor of its own
 
 
-@lowers("MatMul")
+@lowers("MatMul", dtypes=NUMBERS)
 def matmul(context: Context, node: Node) -> None:
-    """`MatMul` by a constant matrix is FULLY_CONNECTED."""
+    """`MatMul` by a constant matrix is FULLY_CONNECTED; a vector is a matrix of one row or column.
+
+    Integers are multiplied one by one and summed, which is as exact as they are.
+    """
     left, right, output = node.input(0), node.input(1), node.output()
     weights = context.constant(right)
-    if weights is not None and weights.ndim == 2 and context.constant(left) is None:
+    floating = context.dtype(left) == "float32"
+    if floating and weights is not None and weights.ndim == 2 and context.constant(left) is None:
         _fully_connected(context, left, weights.T, right, None, output)
         return
-    if min(len(context.shape(left)), len(context.shape(right))) < 2:
-        raise Refused(
-            "a vector can only be multiplied by a constant matrix on its right", got=f"{left}, {right}"
-        )
+    if not floating or min(len(context.shape(left)), len(context.shape(right))) < 2:
+        _of_any_rank(context, left, right, output)
+        return
     (x, adjoint_x), (y, adjoint_y) = _matrix(context, left), _matrix(context, right)
     order = layout.identity(len(context.shape(output)))
     context.produce(output, "BATCH_MATMUL", [x, y], order, adjX=adjoint_x, adjY=adjoint_y)
+
+
+def _of_any_rank(context: Context, left: str, right: str, output: str) -> None:
+    formula = Formula(context, output)
+    x, y = formula.value(left), formula.value(right)
+    if len(formula.shape(x)) == len(formula.shape(y)) == 1:
+        formula.give(output, formula.reduce("SUM", formula.mul(x, y), [0], keep=False))
+        return
+    if len(formula.shape(x)) == 1:
+        x = formula.reshape(x, (1, *formula.shape(x)))
+    if len(formula.shape(y)) == 1:
+        y = formula.reshape(y, (*formula.shape(y), 1))
+    if formula.dtype(x) == "float32":
+        made = formula.matmul(x, y)
+    else:
+        (*_, m, k), (*_, n) = formula.shape(x), formula.shape(y)
+        products = m * n * k * math.prod(np.broadcast_shapes(formula.shape(x)[:-2], formula.shape(y)[:-2]))
+        if products > _MAX_PRODUCTS:
+            raise Refused("its integer products are too many", got=products, limit=_MAX_PRODUCTS)
+        x = formula.reshape(x, (*formula.shape(x), 1))
+        y = formula.reshape(y, (*formula.shape(y)[:-2], 1, *formula.shape(y)[-2:]))
+        made = formula.reduce("SUM", formula.mul(x, y), [-2], keep=False)
+    formula.give(output, formula.reshape(made, context.shape(output)))
 
 
 @lowers("Gemm")

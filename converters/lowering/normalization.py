@@ -9,6 +9,7 @@ import numpy as np
 from converters.lowering import layout
 from converters.lowering.context import Context
 from converters.lowering.facts import ValueType
+from converters.lowering.formula import Formula
 from converters.lowering.registry import Node, Refused, lowers
 
 
@@ -20,6 +21,9 @@ def batch_normalization(context: Context, node: Node) -> None:
     """
     if node.integer("training_mode", 0) or not node.integer("spatial", 1):
         raise Refused("only its inference form can be lowered", help="Export the model in evaluation mode.")
+    if any(context.constant(node.input(place)) is None for place in range(1, 5)):
+        _computed(context, node)
+        return
     scale, bias, mean, variance = (
         context.need_constant(node.input(place), what).astype(np.float64)
         for place, what in ((1, "scale"), (2, "bias"), (3, "mean"), (4, "variance"))
@@ -43,6 +47,22 @@ def batch_normalization(context: Context, node: Node) -> None:
     ]
     scaled = context.emit("MUL", [tensor, constants[0]], made, f"{output}_scaled")
     context.produce(output, "ADD", [scaled, constants[1]], order)
+
+
+def _computed(context: Context, node: Node) -> None:
+    """The same with parameters that are computed: `(x - mean) * (scale * RSQRT(var + epsilon)) + bias`."""
+    name, output = node.input(0), node.output()
+    order = context.order(name) or layout.identity(len(context.shape(name)))
+    after = len(order) - 1 - order.index(1)
+    formula = Formula(context, output)
+    scale, bias, mean, variance = (
+        formula.reshape(formula.value(node.input(place)), (*context.shape(node.input(place)), *(1,) * after))
+        for place in range(1, 5)
+    )
+    root = formula.add(variance, node.number("epsilon", 1e-5))
+    factor = formula.mul(scale, formula.unary("RSQRT", root))
+    y = formula.mul(formula.sub(context.arrange(name, order), mean), factor)
+    formula.give(output, formula.add(y, bias), order)
 
 
 @lowers("Softmax", "LogSoftmax")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FLOAT = ("float32",)
 NUMBERS = ("float32", "int32", "int64")
+SMALL = {"int8": "int32", "uint8": "int32", "int16": "int32"}  # exact in int32, and wraps around alike
 CARRIED = ("float32", "int32", "int64", "bool", "int8", "uint8", "int16")
 
 
@@ -94,23 +95,31 @@ class Node:
 
 @frozen
 class Entry:
-    """A registered lowering and the dtypes its first input may have."""
+    """A registered lowering and the dtypes its first input may have; `through`: see `widening`."""
 
     function: Lowering
     dtypes: tuple[str, ...]
+    through: Mapping[str, str] = field(factory=dict)
 
 
 _ENTRIES: dict[str, Entry] = {}
 
 
-def lowers(*types: str, dtypes: tuple[str, ...] = FLOAT) -> Callable[[Lowering], Lowering]:
-    """Register a function as the lowering of these ONNX operators."""
+def lowers(
+    *types: str, dtypes: tuple[str, ...] = FLOAT, through: Mapping[str, str] | None = None
+) -> Callable[[Lowering], Lowering]:
+    """Register a function as the lowering of these ONNX operators.
+
+    Args:
+        dtypes: what their first input may be.
+        through: dtypes that are computed in another one, with a CAST before and after.
+    """
 
     def register(function: Lowering) -> Lowering:
         for name in types:
             if name in _ENTRIES:
                 raise ValueError(f"{name} is lowered twice")
-            _ENTRIES[name] = Entry(function, dtypes)
+            _ENTRIES[name] = Entry(function, dtypes, through or {})
         return function
 
     return register

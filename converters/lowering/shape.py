@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from converters.graph.dtypes import schema_name
 from converters.lowering import layout
 from converters.lowering.context import Context
 from converters.lowering.elementwise import agree
-from converters.lowering.registry import CARRIED, NUMBERS, Node, Refused, lowers
+from converters.lowering.registry import CARRIED, Node, Refused, lowers
 
 
 @lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze", dtypes=CARRIED)
@@ -44,9 +42,9 @@ def transpose(context: Context, node: Node) -> None:
     context.bind(node.output(), context.arrange(name, held), layout.transposed(held, perm))
 
 
-@lowers("Identity", dtypes=CARRIED)
+@lowers("Identity", "OptionalGetElement", dtypes=CARRIED)
 def identity(context: Context, node: Node) -> None:
-    """`Identity` is its input."""
+    """`Identity` is its input, and so is the element of an optional that is a tensor."""
     context.bind(node.output(), context.tensor(node.input(0)), context.order(node.input(0)))
 
 
@@ -82,50 +80,12 @@ def cast(context: Context, node: Node) -> None:
 def concat(context: Context, node: Node) -> None:
     """`Concat` is CONCATENATION along the axis as it lies."""
     names = [node.input(place) for place in range(len(node.inputs))]
+    names = [name for name in names if 0 not in context.shape(name)]
     rank = len(context.shape(node.output()))
+    if len(names) == 1:
+        context.bind(node.output(), context.tensor(names[0]), context.order(names[0]))
+        return
     order = agree(context, names, rank)
     axis = order.index(node.integer("axis", 0) % rank)
     inputs: list[str | None] = [context.arrange(name, order) for name in names]
     context.produce(node.output(), "CONCATENATION", inputs, order, axis=axis)
-
-
-@lowers("Pad", dtypes=NUMBERS)
-def pad(context: Context, node: Node) -> None:
-    """`Pad` with a constant is PAD or PADV2, by reflection MIRROR_PAD."""
-    name, output = node.input(0), node.output()
-    rank = len(context.shape(name))
-    mode = node.text("mode", "constant")
-    if mode not in ("constant", "reflect"):
-        raise Refused("it pads in a mode that TFLite has not", got=mode, limit="constant, reflect")
-    amounts, value = _paddings(context, node, rank)
-    if min(map(min, amounts), default=0) < 0:
-        raise Refused("it pads by a negative amount", got=amounts, limit=0, help="Use a Slice to crop.")
-    order = context.order(name) or layout.identity(rank)
-    lying = np.array([amounts[axis] for axis in order], np.int32)
-    inputs: list[str | None] = [context.arrange(name, order), context.add_constant(lying, "paddings")]
-    if mode == "reflect":
-        context.produce(output, "MIRROR_PAD", inputs, order, mode="REFLECT")
-    elif value == 0:
-        context.produce(output, "PAD", inputs, order)
-    else:
-        inputs.append(context.add_constant(np.array(value, context.dtype(name)), "pad_value"))
-        context.produce(output, "PADV2", inputs, order)
-
-
-def _paddings(context: Context, node: Node, rank: int) -> tuple[list[tuple[int, int]], float]:
-    """How much is padded before and after each axis, and with what: attributes before operator set 11."""
-    if node.opset < 11:
-        pads, value = node.integers("pads") or (), node.number("value", 0.0)
-        axes = tuple(range(rank))
-    else:
-        pads = tuple(int(n) for n in context.need_constant(node.input(1), "pads").reshape(-1))
-        filler = node.optional(2)
-        value = float(context.need_constant(filler, "value").reshape(())) if filler is not None else 0.0
-        named = node.optional(3)
-        axes = tuple(range(rank))
-        if named is not None:
-            axes = tuple(int(axis) % rank for axis in context.need_constant(named, "axes").reshape(-1))
-    amounts = [(0, 0)] * rank
-    for place, axis in enumerate(axes):
-        amounts[axis] = (pads[place], pads[place + len(axes)])
-    return amounts, value

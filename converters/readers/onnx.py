@@ -153,6 +153,8 @@ def _fix_inputs(path: Path, proto: onnx.ModelProto, batch: int) -> None:
         for axis, dimension in enumerate(tensor.shape.dim):
             if dimension.HasField("dim_value") and dimension.dim_value > 0:
                 continue
+            if dimension.HasField("dim_value") and (axis or len(tensor.shape.dim) == 1):
+                continue  # an axis without elements; of the first of several it means an open batch
             if axis:
                 raise InvalidModel(
                     "only the batch dimension of an input may be open",
@@ -169,10 +171,10 @@ def _analyse(path: Path, proto: onnx.ModelProto) -> Facts:
     """Shapes and constants; the outputs' shapes are written back, in place."""
     from onnx import helper
 
-    from converters.lowering.facts import analyse
+    from converters.lowering.driver import facts_of
 
     try:
-        facts = analyse(proto)
+        facts = facts_of(proto)
     except EdgeError as e:
         place = f"{path}: {e.where}" if e.where else str(path)
         raise InvalidModel(e.what, where=place, got=e.got, next_step=e.next_step) from e
@@ -190,7 +192,7 @@ def _spec(path: Path, facts: Facts, value: Any, layout: str | None) -> TensorSpe
     tensor = value.type.tensor_type
     known = facts.types.get(value.name)
     if known is not None:
-        dtype, shape = known.dtype, known.shape
+        dtype, shape = "float16" if value.name in facts.halves else known.dtype, known.shape
     else:
         dtype = dtype_name(tensor.elem_type)
         shape = tuple(d.dim_value if d.dim_value > 0 else -1 for d in tensor.shape.dim)

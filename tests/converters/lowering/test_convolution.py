@@ -82,25 +82,31 @@ def test_no_bias(convert):
 
 
 @pytest.mark.parametrize(
-    ("shape", "weights", "group", "reason"),
+    ("shape", "weights", "group", "attributes", "builtin"),
     [
-        ((1, 4, 9), (4, 4, 3), 1, "two-dimensional"),
-        ((1, 4, 9, 9, 9), (4, 4, 3, 3, 3), 1, "two-dimensional"),
-        ((1, 4, 9, 9), (4, 2, 3, 3), 2, "grouped"),
+        ((2, 4, 9), (6, 4, 3), 1, {"pads": (1, 1), "strides": (2,)}, "CONV_2D"),
+        ((1, 4, 9), (4, 1, 3), 4, {"pads": (2, 0), "dilations": (2,)}, "DEPTHWISE_CONV_2D"),
+        ((1, 4, 9, 7), (6, 2, 3, 3), 2, {"pads": (1, 1, 1, 1)}, "CONV_2D"),
+        ((1, 3, 5, 6, 7), (4, 3, 3, 2, 3), 1, {"auto_pad": "SAME_UPPER"}, "CONV_3D"),
+        ((1, 4, 5, 6, 7), (6, 2, 2, 2, 2), 2, {"pads": (1, 0, 0, 0, 1, 1)}, "CONV_3D"),
+        ((1, 2, 6, 6, 6), (3, 2, 2, 2, 2), 1, {"dilations": (2, 1, 3), "strides": (1, 2, 1)}, "CONV_3D"),
     ],
 )
-def test_refusals(judge, shape, weights, group, reason):
-    """Convolutions of one and three axes and grouped ones are refused, and the verdict says why."""
-    node = helper.make_node("Conv", ["x", "w"], ["y"], name="first", group=group)
-    (verdict,) = judge([node], {"x": shape}, constants={"w": _weights(*weights)})
+@pytest.mark.parametrize("constant", [True, False])
+def test_axes_and_groups(convert, shape, weights, group, attributes, builtin, constant):
+    """One to three axes, in groups, by weights that are constant or computed."""
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=group, **attributes)
+    kernel = _weights(*weights)
+    where = {"constants": {"w": kernel}} if constant else {}
+    made = convert([node], {"x": shape, **({} if constant else {"w": kernel})}, **where)
+    assert builtin in made.types
+
+
+def test_refusals(judge):
+    """A window over four axes is refused, and the verdict says why."""
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="first")
+    (verdict,) = judge([node], {"x": (1, 2, 4, 4, 4, 4)}, constants={"w": _weights(2, 2, 2, 2, 2, 2)})
     assert not verdict.ok
     assert ("Conv", "first") == (verdict.operator, verdict.place)
-    assert reason in verdict.reason
-    assert verdict.got is not None
-    assert verdict.limit is not None
-
-
-def test_computed_weights(judge):
-    """Weights that the model computes are refused."""
-    (verdict,) = judge([helper.make_node("Conv", ["x", "w"], ["y"])], {"x": (1, 2, 5, 5), "w": (4, 2, 3, 3)})
-    assert "weights must be constant" in verdict.reason
+    assert "too many axes" in verdict.reason
+    assert (verdict.got, verdict.limit) == ("4D", "1D, 2D, 3D")

@@ -70,10 +70,21 @@ def test_matmul_reads_a_transposed_operand(convert):
     assert ["BATCH_MATMUL"] == made.types
 
 
-def test_matmul_by_a_vector(judge):
-    """A computed vector on the right is refused."""
-    (verdict,) = judge([helper.make_node("MatMul", ["a", "b"], ["y"])], {"a": (3, 4), "b": (4,)})
-    assert "vector" in verdict.reason
+@pytest.mark.parametrize(
+    ("left", "right"), [((3, 4), (4,)), ((4,), (2, 4, 3)), ((4,), (4,)), ((2, 3, 4), (4,))]
+)
+def test_matmul_of_vectors(convert, left, right):
+    """A vector is a matrix of one row or column."""
+    convert([helper.make_node("MatMul", ["a", "b"], ["y"])], {"a": left, "b": right})
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_matmul_of_integers(convert, dtype):
+    """Integers are multiplied exactly, also where float32 would round."""
+    large = np.array([[1 << 25, 3, -7], [1, (1 << 25) + 1, 2]], dtype)
+    other = np.array([[1, 2], [3, 5], [-4, 7]], dtype)
+    node = helper.make_node("MatMul", ["a", "b"], ["y"])
+    convert([node], {"a": large, "b": other}, dtype=dtype, tolerance=0)
 
 
 def test_feature_map_keeps_its_layout(convert):

@@ -135,16 +135,6 @@ def test_pad_attributes(convert):
     convert([node], {"x": (2, 5)}, opset=10)
 
 
-@pytest.mark.parametrize(
-    ("mode", "pads", "reason"), [("edge", (0, 1), "mode"), ("constant", (-1, 0), "negative")]
-)
-def test_pad_refusals(judge, mode, pads, reason):
-    """Modes that TFLite has not and negative amounts are refused."""
-    node = helper.make_node("Pad", ["x", "p"], ["y"], mode=mode)
-    (verdict,) = judge([node], {"x": (5,)}, constants={"p": _int64(*pads)})
-    assert reason in verdict.reason
-
-
 def test_pad_folds_into_same(convert):
     """A Pad that is what SAME pads goes into the convolution."""
     nodes = [
