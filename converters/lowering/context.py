@@ -16,6 +16,8 @@ from converters.lowering.facts import Facts, ValueType
 from converters.lowering.layout import Order, Shape
 from converters.lowering.registry import Refused
 
+_MAX_TRANSPOSED = 5  # axes; six in later runtimes only
+
 
 @frozen
 class Value:
@@ -119,13 +121,22 @@ class Context:
             if layout.moved(shape, lying) == layout.moved(shape, order):
                 self._arranged[key] = self.reshape_tensor(value.tensor, target)
             else:
-                held = self.reshape_tensor(value.tensor, layout.physical(shape, lying))
-                perm = np.array([lying.index(axis) for axis in order], np.int32)
-                inputs: list[str | None] = [held, self.add_constant(perm, "perm")]
-                self._arranged[key] = self.emit(
-                    "TRANSPOSE", inputs, ValueType(self.dtype(name), target), f"{name}_transposed"
-                )
+                held = layout.physical(shape, lying)
+                perm = tuple(lying.index(axis) for axis in order)
+                made = self._transpose(name, value.tensor, held, perm)
+                self._arranged[key] = self.reshape_tensor(made, target)
         return self._arranged[key]
+
+    def _transpose(self, name: str, tensor: str, shape: Shape, perm: Order) -> str:
+        """A tensor, of this shape, transposed; of many axes those that stay together are one."""
+        if len(shape) > _MAX_TRANSPOSED:
+            shape, perm = layout.merged(shape, perm)
+            if len(shape) > _MAX_TRANSPOSED + 1:
+                raise Refused("it transposes too many axes", got=len(shape), limit=_MAX_TRANSPOSED + 1)
+        held = self.reshape_tensor(tensor, shape)
+        inputs: list[str | None] = [held, self.add_constant(np.array(perm, np.int32), "perm")]
+        made = ValueType(self.dtype(name), layout.physical(shape, perm))
+        return self.emit("TRANSPOSE", inputs, made, f"{name}_transposed")
 
     def logical(self, name: str) -> str:
         """The tensor that holds a value in ONNX's order."""

@@ -14,6 +14,8 @@ import onnx
 from attrs import field, frozen
 from onnx import helper, numpy_helper
 
+from converters.lowering.algebra import determinant, einsum
+
 STANDARD_DOMAINS = ("", "ai.onnx")
 MAX_TRIPS = 1024  # of a Loop or a Scan that is unrolled
 _DONE = "__done"  # of a Loop that is unrolled in part: its trips so far
@@ -224,10 +226,10 @@ def _loop(node: onnx.NodeProto, known: Known, opset: int) -> list[onnx.NodeProto
     ):
         if scanned and not done:
             return None  # a scan output without elements
-        stacked = [
-            _stack(kept[place::scanned], node.output[len(carried) + place]) for place in range(scanned)
-        ]
-        return _copies(carried, node.output[: len(carried)]) + [n for nodes in stacked for n in nodes]
+        made = _copies(carried, node.output[: len(carried)])
+        for place, output in enumerate(node.output[len(carried) :]):
+            made += _stack(kept[place::scanned], output, opset)
+        return made
     if done >= MAX_TRIPS:
         return None
     prefix = known.prefix(node)
@@ -326,9 +328,24 @@ def _compress(node: onnx.NodeProto, known: Known, _opset: int) -> list[onnx.Node
     return nodes
 
 
+def _algebra(node: onnx.NodeProto, known: Known, opset: int) -> list[onnx.NodeProto] | None:
+    """Einsum and Det of static shapes."""
+    shapes = []
+    for name in node.input:
+        tensor = known.types[name].tensor_type if name in known.types else None
+        if tensor is None or not all(d.HasField("dim_value") for d in tensor.shape.dim):
+            return None
+        shapes.append([d.dim_value for d in tensor.shape.dim])
+    if node.op_type == "Det":
+        return determinant(node, shapes[0], known.prefix(node), opset)
+    return einsum(node, shapes, known.prefix(node), opset)
+
+
 _EXPANSIONS: dict[str, Callable[[onnx.NodeProto, Known, int], list[onnx.NodeProto] | None]] = {
     "CastLike": _cast_like,
     "Compress": _compress,
+    "Det": _algebra,
+    "Einsum": _algebra,
     "If": _if,
     "Loop": _loop,
     "Scan": _scan,

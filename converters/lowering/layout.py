@@ -7,6 +7,8 @@ is NHWC for an NCHW value.
 
 from __future__ import annotations
 
+import math
+
 Order = tuple[int, ...]
 Shape = tuple[int, ...]
 
@@ -45,6 +47,20 @@ def moved(shape: Shape, order: Order) -> Order:
 def transposed(order: Order, perm: Order) -> Order:
     """The order of `transpose(value, perm)` held by the same tensor."""
     return tuple(inverse(perm)[axis] for axis in order)
+
+
+def merged(shape: Shape, perm: Order) -> tuple[Shape, Order]:
+    """A transposition of fewer axes that moves the same elements: axes that stay together are one."""
+    runs: list[list[int]] = []
+    for axis in (axis for axis in perm if shape[axis] > 1):
+        skipped = range(runs[-1][-1] + 1, axis) if runs else range(0)
+        if runs and runs[-1][-1] < axis and all(shape[between] == 1 for between in skipped):
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    lying = sorted(runs)
+    sizes = tuple(math.prod(shape[axis] for axis in run) for run in lying)
+    return sizes, tuple(lying.index(run) for run in runs)
 
 
 def reshaped(shape: Shape, order: Order, target: Shape) -> Order | None:

@@ -25,10 +25,10 @@ def test_every_refusal_is_told(judge):
     nodes = [
         helper.make_node("Det", ["x"], ["d"], name="determinant"),
         helper.make_node("Relu", ["d"], ["r"]),
-        helper.make_node("Elu", ["r"], ["e"], alpha=2.0),
-        helper.make_node("Relu", ["e"], ["y"]),
+        helper.make_node("IsInf", ["r"], ["e"], detect_positive=0, detect_negative=0),
+        helper.make_node("Not", ["e"], ["y"]),
     ]
-    verdicts = judge(nodes, {"x": (4, 3, 3)})
+    verdicts = judge(nodes, {"x": (4, 5, 5)}, output_dtype="bool")
     assert [False, True, False, True] == [verdict.ok for verdict in verdicts]
     assert ("Det", "determinant") == (verdicts[0].operator, verdicts[0].place)
     assert "no lowering" in verdicts[0].reason
@@ -90,12 +90,11 @@ def test_random_numbers_are_not_folded(judge):
     assert not judge(nodes, {"x": (2, 3)})[0].ok
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_dtypes(judge, dtype):
+def test_dtypes(judge):
     """A dtype that cannot be computed in is refused with what to do."""
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
-    (verdict,) = judge(nodes, {"x": (2, 3)}, dtype=np.dtype(dtype).name)
-    assert np.dtype(dtype).name == verdict.got
+    (verdict,) = judge(nodes, {"x": (2, 3)}, dtype="float64")
+    assert "float64" == verdict.got
     assert "Export the model in float32." == verdict.help
 
 
