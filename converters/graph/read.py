@@ -69,6 +69,11 @@ def _graph(model: Any, where: str) -> Graph:
     }
     operators = [_operator(op, model.operatorCodes, names) for op in _listed(subgraph.operators)]
     inputs, outputs = _public_names(model, subgraph, names)
+    made = {*inputs.values(), *(name for operator in operators for name in operator.outputs)}
+    for name, tensor in tensors.items():
+        dtype = dtypes.numpy_dtype(tensor.dtype)
+        if 0 in tensor.shape and name not in made and dtype is not None:
+            tensor.data = np.zeros(tensor.shape, dtype)  # a constant without elements has no bytes
     return Graph(tensors, operators, inputs, outputs)
 
 

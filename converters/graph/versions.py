@@ -3,6 +3,7 @@
 From the tables of the TFLite runtime:
 https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/versioning/op_version.cc
 https://github.com/google-ai-edge/LiteRT/blob/main/tflite/tools/versioning/runtime_version.cc
+The latter ends with 2.10; of what is newer, 2.14.0 stands for what tflite-runtime 2.14.0 was seen to load.
 """
 
 from __future__ import annotations
@@ -104,10 +105,10 @@ _RUNTIMES: dict[str, str] = {
     "ATAN2": "2.10.0",
     "AVERAGE_POOL_2D": "1.5.0 1.14.0",
     "BATCH_MATMUL": "2.3.0 2.3.0 2.4.0",
-    "BITCAST": "2.13.0",
-    "BITWISE_XOR": "2.13.0",
+    "BITCAST": "2.14.0",
+    "BITWISE_XOR": "2.14.0",
     "BROADCAST_TO": "2.5.0 2.5.0 2.5.0",
-    "CAST": "1.5.0 2.7.0 2.8.0 2.9.0 2.15.0",
+    "CAST": "1.5.0 2.7.0 2.8.0 2.9.0 2.14.0",
     "CEIL": "1.14.0",
     "CONCATENATION": "1.5.0 1.14.0 2.3.0",
     "CONV_2D": "1.5.0 1.14.0 1.14.0",
@@ -166,12 +167,12 @@ _RUNTIMES: dict[str, str] = {
     "RESIZE_NEAREST_NEIGHBOR": "1.13.1 1.14.0 2.3.0 2.4.0",
     "REVERSE_SEQUENCE": "1.14.0",
     "REVERSE_V2": "1.14.0 2.2.0 2.5.0",
-    "RIGHT_SHIFT": "2.13.0",
+    "RIGHT_SHIFT": "2.14.0",
     "ROUND": "1.14.0",
     "RSQRT": "1.10.0 2.5.0",
     "SCATTER_ND": "2.1.0",
     "SELECT_V2": "2.2.0",
-    "SIGN": "2.12.0 2.12.0",
+    "SIGN": "2.14.0 2.14.0",
     "SIN": "1.9.0",
     "SLICE": "1.14.0 1.14.0 1.14.0 2.4.0 2.5.0",
     "SOFTMAX": "1.5.0 1.14.0",

@@ -165,7 +165,7 @@ class Context:
             inputs,
             ValueType(held.dtype, shape),
             hint or f"{tensor}_reshaped",
-            newShape=list(shape),
+            **_new_shape(shape),
         )
 
     def add_constant(self, array: np.ndarray, hint: str) -> str:
@@ -194,7 +194,7 @@ class Context:
             shape = self.graph.tensors[tensor].shape
             target = self.add_constant(np.array(shape, np.int32), "shape")
             made = ValueType(self.graph.tensors[tensor].dtype, shape)
-            tensor = self.emit("RESHAPE", [tensor, target], made, name, newShape=list(shape))
+            tensor = self.emit("RESHAPE", [tensor, target], made, name, **_new_shape(shape))
         self.graph.outputs[name] = tensor
 
     def cast(self, tensor: str, dtype: str, hint: str) -> str:
@@ -253,6 +253,11 @@ class Context:
             count += 1
             name = f"{hint}_{count}"
         return name
+
+
+def _new_shape(shape: Shape) -> dict[str, list[int]]:
+    """The option of RESHAPE; a file cannot tell the empty list of a scalar from none."""
+    return {"newShape": list(shape)} if shape else {}
 
 
 def elements(shape: Shape) -> int:

@@ -16,6 +16,7 @@ _BUILTINS = {
     "ReduceProd": "REDUCE_PROD",
     "ReduceSum": "SUM",
 }
+_OF_BOOLS = {"ReduceMax": "REDUCE_ANY", "ReduceMin": "REDUCE_ALL"}
 _LOWEST = float(np.finfo(np.float32).min)
 
 
@@ -31,16 +32,21 @@ def _axes(context: Context, node: Node) -> tuple[int, ...]:
     return tuple(axis % rank for axis in axes)
 
 
-@lowers(*_BUILTINS, dtypes=NUMBERS, through=SMALL)
+@lowers(*_BUILTINS, dtypes=(*NUMBERS, "bool"), through=SMALL)
 def reduction(context: Context, node: Node) -> None:
-    """MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD; the axes are an attribute, or an input."""
+    """MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD; of bools REDUCE_ANY and REDUCE_ALL."""
+    builtin = _BUILTINS[node.type]
+    if context.dtype(node.input(0)) == "bool":
+        if node.type not in _OF_BOOLS:
+            raise Refused("bools have no such reduction", got="bool", limit=", ".join(NUMBERS))
+        builtin = _OF_BOOLS[node.type]
     if node.type == "ReduceMean" and context.dtype(node.input(0)) not in FLOAT:
         raise Refused("its mean must be float32", got=context.dtype(node.input(0)), limit="float32")
     axes = _axes(context, node)
     if not axes:
         context.bind(node.output(), context.tensor(node.input(0)), context.order(node.input(0)))
         return
-    reduce(context, node, _BUILTINS[node.type], axes, keep=bool(node.integer("keepdims", 1)))
+    reduce(context, node, builtin, axes, keep=bool(node.integer("keepdims", 1)))
 
 
 @lowers("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceSumSquare", dtypes=NUMBERS, through=SMALL)

@@ -10,7 +10,7 @@ from converters.lowering.facts import ValueType
 from converters.lowering.formulas import operand
 from converters.lowering.registry import CARRIED, Node, Refused, lowers
 
-_MAX_STRIDED_RANK = 5
+_MAX_AXES = 5
 
 
 @lowers("Slice", dtypes=CARRIED)
@@ -28,14 +28,33 @@ def slice_(context: Context, node: Node) -> None:
     lying = [ranges[axis] for axis in order]
     if all(taken.step == 1 or len(taken) == 1 for taken in lying):
         begin, count = [taken.start for taken in lying], [len(taken) for taken in lying]
-        context.produce(output, "SLICE", [tensor, *_constants(context, begin, count)], order)
+        context.bind(output, part(context, tensor, begin, count, output), order)
         return
-    if len(order) > _MAX_STRIDED_RANK:
-        raise Refused("it takes steps over too many axes", got=len(order), limit=_MAX_STRIDED_RANK)
+    if len(order) > _MAX_AXES:
+        raise Refused("it takes steps over too many axes", got=len(order), limit=_MAX_AXES)
     # an end of -1 would count from the end, so what runs down to element 0 has its end masked
     mask = sum(1 << place for place, taken in enumerate(lying) if taken.stop < 0)
     numbers = [[t.start for t in lying], [max(t.stop, 0) for t in lying], [t.step for t in lying]]
     context.produce(output, "STRIDED_SLICE", [tensor, *_constants(context, *numbers)], order, endMask=mask)
+
+
+def part(context: Context, tensor: str, begin: list[int], size: list[int], hint: str) -> str:
+    """A SLICE; of many axes, those that it leaves whole and that lie together are one."""
+    held = context.graph.tensors[tensor]
+    target, shape = tuple(size), held.shape
+    if len(shape) > _MAX_AXES:
+        merged: list[tuple[int, int, int]] = []  # begin, size, of how many
+        for first, count, whole in zip(begin, size, shape, strict=True):
+            if merged and count == whole and merged[-1][1] == merged[-1][2]:
+                merged[-1] = (0, merged[-1][1] * count, merged[-1][2] * whole)
+            else:
+                merged.append((first, count, whole))
+        if len(merged) > _MAX_AXES:
+            raise Refused("it takes a part of too many axes", got=len(shape), limit=_MAX_AXES)
+        begin, size, shape = [m[0] for m in merged], [m[1] for m in merged], tuple(m[2] for m in merged)
+    inputs = [context.reshape_tensor(tensor, shape), *_constants(context, begin, size)]
+    taken = context.emit("SLICE", inputs, ValueType(held.dtype, tuple(size)), hint)
+    return context.reshape_tensor(taken, target)
 
 
 def _end(end: int, step: int, size: int) -> int | None:
@@ -77,8 +96,8 @@ def split(context: Context, node: Node) -> None:
     if given is not None:
         stated = tuple(_list(context, given, "split"))
     size, count = context.shape(name)[axis], len(node.outputs)
-    part = -(-size // count)
-    sizes = stated or tuple(min(part, size - at * part) for at in range(count))
+    largest = -(-size // count)
+    sizes = stated or tuple(min(largest, size - at * largest) for at in range(count))
     dtype = context.dtype(name)
     if len(outputs) < count or min(sizes) <= 0 or dtype == "bool":
         start = [sum(sizes[:at]) for at in range(count)]
@@ -86,7 +105,7 @@ def split(context: Context, node: Node) -> None:
             if sizes[at] > 0:
                 begin = [start[at] if p == place else 0 for p in range(len(order))]
                 taken = list(layout.physical(context.shape(made), order))
-                context.produce(made, "SLICE", [tensor, *_constants(context, begin, taken)], order)
+                context.bind(made, part(context, tensor, begin, taken, made), order)
         return
     types = [ValueType(dtype, layout.physical(context.shape(made), order)) for _, made in outputs]
     names = [made for _, made in outputs]

@@ -41,3 +41,42 @@ def test_feature_map_keeps_its_layout(convert, axes, perm):
         nodes.append(helper.make_node("Transpose", ["m"], ["y"], perm=perm))
     made = convert(nodes, {"x": (1, 5, 6, 3)}, constants={"w": weights})
     assert ["CONV_2D", "MEAN"] == made.types
+
+
+@pytest.mark.parametrize(
+    "operator", ["ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd", "ReduceSumSquare"]
+)
+@pytest.mark.parametrize("axes", [None, (1,), (0, 2)])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_composed_reduction(convert, operator, axes, keepdims):
+    """Norms, logarithms, products and squares."""
+    values = np.random.default_rng(4).uniform(0.5, 2, (2, 3, 4)).astype(np.float32)
+    given = {} if axes is None else {"axes": axes}
+    node = helper.make_node(operator, ["x"], ["y"], keepdims=keepdims, **given)
+    convert([node], {"x": values}, tolerance=1e-5)
+
+
+def test_log_sum_exp_does_not_overflow(convert):
+    """Values whose exponential is no float."""
+    node = helper.make_node("ReduceLogSumExp", ["x"], ["y"], axes=(1,))
+    convert([node], {"x": np.array([[500.0, 501.0], [-500.0, -501.0]], np.float32)})
+
+
+@pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMin"])
+def test_reduction_of_bools(convert, operator):
+    """Any and all."""
+    values = np.array([[True, False], [True, True], [False, False]])
+    node = helper.make_node(operator, ["x", "a"], ["y"])
+    constants = {"a": np.array([1], np.int64)}
+    convert([node], {"x": values}, constants=constants, opset=20, dtype="bool")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("operator", ["ReduceSum", "ReduceProd", "ReduceMax", "ReduceL1"])
+def test_reduction_of_integers(convert, operator, dtype):
+    """Exact in their own dtype."""
+    node = helper.make_node(operator, ["x"], ["y"], axes=[0]) if operator != "ReduceSum" else None
+    constants = {"a": np.array([0], np.int64)}
+    node = node or helper.make_node(operator, ["x", "a"], ["y"])
+    values = np.array([[3, -1], [70000, 2], [5, -7]], dtype)
+    convert([node], {"x": values}, constants=constants if len(node.input) > 1 else {}, dtype=dtype, opset=13)
