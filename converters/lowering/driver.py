@@ -41,6 +41,16 @@ from converters.verdict import Verdict
 _BECOMES = "becomes "
 _FOLDED = "folded into a constant"
 _NOTHING = "needs no operator"
+# operators that have no lowering of their own, but have one where what decides them is constant
+_UNDECIDED = {
+    "Compress": "what it keeps is known",
+    "ConstantOfShape": "its shape is known",
+    "If": "its condition is known",
+    "Loop": "how often it runs, or what it collects, is known",
+    "NonZero": "how many elements it finds is known",
+    "Range": "its length is known",
+    "Unique": "how many elements it finds is known",
+}
 _TAKE_EMPTY = ("Concat", "Split")  # operands without elements, which they leave out
 
 
@@ -91,12 +101,10 @@ def _summary(node: Node, domain: str, verdicts: list[Verdict]) -> Verdict:
     for no in (verdict for verdict in verdicts if not verdict.ok):
         reason = f"{no.operator}, which it stands for: {no.reason}"
         return Verdict.no(reason, operator=kind, place=node.name, got=no.got, limit=no.limit, help=no.help)
-    reasons = dict.fromkeys(verdict.reason for verdict in verdicts)
     made = [verdict.reason.removeprefix(_BECOMES) for verdict in verdicts if _BECOMES in verdict.reason]
+    reason = verdicts[-1].reason if verdicts else _NOTHING  # the last gives what the node gives
     if made:
         reason = _BECOMES + ", ".join(made)
-    else:
-        reason = _FOLDED if _FOLDED in reasons else next(iter(reasons), _NOTHING)
     return Verdict.yes(reason, operator=kind, place=node.name)
 
 
@@ -133,6 +141,11 @@ def _lower(context: Context, facts: Facts, node: Node, domain: str) -> None:
             help="Export the model with standard ONNX operators only.",
         )
     entry = registry.entry(node.type)
+    if entry is None and node.type in _UNDECIDED:
+        raise Refused(
+            f"{_UNDECIDED[node.type]} only when the model runs",
+            help="Bind the input that decides it to a constant.",
+        )
     if entry is None:
         raise Refused(
             "there is no lowering of this operator yet",
