@@ -16,6 +16,24 @@ from converters.lowering.facts import Facts, ValueType
 from converters.lowering.layout import Order, Shape
 from converters.lowering.registry import Refused
 
+# builtins that broadcast over four axes at most, in runtimes that are in use (tflite-runtime 2.14)
+_FOUR_AXES = frozenset(
+    (
+        "BITWISE_XOR",
+        "EQUAL",
+        "FLOOR_MOD",
+        "GREATER",
+        "GREATER_EQUAL",
+        "LESS",
+        "LESS_EQUAL",
+        "LOGICAL_AND",
+        "LOGICAL_OR",
+        "NOT_EQUAL",
+        "POW",
+        "RIGHT_SHIFT",
+        "SELECT_V2",
+    )
+)
 _MAX_TRANSPOSED = 5  # axes; six in later runtimes only
 
 
@@ -213,7 +231,22 @@ class Context:
 
     def emit(self, builtin: str, inputs: list[str | None], made: ValueType, hint: str, **options: Any) -> str:
         """Add an operator with one output of type `made` (its shape as it lies) and give that tensor."""
+        named = [name for name in inputs if name is not None]
+        shapes = [self.graph.tensors[name].shape for name in named]
+        if builtin in _FOUR_AXES and len(made.shape) > 4 and any(shape != made.shape for shape in shapes):
+            *fewer, target = layout.together(shapes, made.shape)
+            inputs = [self._viewed(name, shape) for name, shape in zip(named, fewer, strict=True)]
+            [tensor] = self.emit_many(builtin, inputs, [ValueType(made.dtype, target)], [hint], **options)
+            return self.reshape_tensor(tensor, made.shape, hint)
         return self.emit_many(builtin, inputs, [made], [hint], **options)[0]
+
+    def _viewed(self, tensor: str, shape: Shape) -> str:
+        """The tensor in another shape; a constant is reshaped here, and one number stays a scalar."""
+        held = self.graph.tensors[tensor]
+        if held.data is None:
+            return self.reshape_tensor(tensor, shape)
+        target = () if held.data.size == 1 else shape
+        return tensor if held.shape == target else self.add_constant(held.data.reshape(target), tensor)
 
     def emit_many(
         self,

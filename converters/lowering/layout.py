@@ -63,6 +63,22 @@ def merged(shape: Shape, perm: Order) -> tuple[Shape, Order]:
     return sizes, tuple(lying.index(run) for run in runs)
 
 
+def together(shapes: list[Shape], target: Shape) -> list[Shape]:
+    """The shapes with fewer axes that broadcast alike: neighbours that all repeat, or all hold, are one.
+
+    The last one is the target's.
+    """
+    wide = [(1,) * (len(target) - len(shape)) + shape for shape in (*shapes, target)]
+    groups: list[tuple[tuple[bool, ...], list[int]]] = []
+    for axis in (axis for axis, size in enumerate(target) if size > 1):
+        repeated = tuple(shape[axis] == 1 for shape in wide)
+        if groups and groups[-1][0] == repeated:
+            groups[-1][1].append(axis)
+        else:
+            groups.append((repeated, [axis]))
+    return [tuple(math.prod(shape[axis] for axis in axes) for _, axes in groups) for shape in wide]
+
+
 def reshaped(shape: Shape, order: Order, target: Shape) -> Order | None:
     """The order of `reshape(value, target)` if the same bytes can hold it, else None.
 

@@ -46,3 +46,14 @@ def test_where(convert, dtype):
     inputs = {"c": BOOLS, "a": np.arange(3).astype(dtype)}
     made = convert(nodes, inputs, constants={"k": np.array(-1, dtype)}, output_dtype=dtype)
     assert ["SELECT_V2"] == made.types
+
+
+def test_many_axes_broadcast_as_few(convert):
+    """Comparisons and choices broadcast over four axes at most, so axes that go together are one."""
+    nodes = [
+        helper.make_node("Greater", ["x", "k"], ["m"]),
+        helper.make_node("Where", ["m", "x", "k"], ["y"]),
+    ]
+    made = convert(nodes, {"x": (2, 3, 2, 2, 3)}, constants={"k": np.ones((3, 1, 1, 1), np.float32)})
+    (select,) = (operator for operator in made.graph.operators if operator.type == "SELECT_V2")
+    assert (2, 3, 12) == made.graph.tensors[select.outputs[0]].shape
