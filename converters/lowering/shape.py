@@ -102,6 +102,9 @@ def pad(context: Context, node: Node) -> None:
     if mode not in ("constant", "reflect"):
         raise Refused("it pads in a mode that TFLite has not", got=mode, limit="constant, reflect")
     amounts, value = _paddings(context, node, rank)
+    if not any(map(any, amounts)):
+        context.bind(output, context.tensor(name), context.order(name))
+        return
     if min(map(min, amounts), default=0) < 0:
         raise Refused("it pads by a negative amount", got=amounts, limit=0, help="Use a Slice to crop.")
     order = context.order(name) or layout.identity(rank)
