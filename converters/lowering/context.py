@@ -55,6 +55,7 @@ _FOUR_AXES = frozenset(
         "SELECT_V2",
     )
 )
+_FOUR_AXES_OF_INTEGERS = frozenset(("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "SUB"))
 _MAX_TRANSPOSED = 5  # axes; six in later runtimes only
 
 
@@ -254,7 +255,8 @@ class Context:
         """Add an operator with one output of type `made` (its shape as it lies) and give that tensor."""
         named = [name for name in inputs if name is not None]
         shapes = [self.graph.tensors[name].shape for name in named]
-        if builtin in _FOUR_AXES and len(made.shape) > 4 and any(shape != made.shape for shape in shapes):
+        few = builtin in _FOUR_AXES or (builtin in _FOUR_AXES_OF_INTEGERS and made.dtype != "float32")
+        if few and len(made.shape) > 4 and any(shape != made.shape for shape in shapes):
             *fewer, target = layout.together(shapes, made.shape)
             inputs = [self._viewed(name, shape) for name, shape in zip(named, fewer, strict=True)]
             [tensor] = self.emit_many(builtin, inputs, [ValueType(made.dtype, target)], [hint], **options)

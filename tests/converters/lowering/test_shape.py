@@ -190,3 +190,13 @@ def test_shape_arithmetic_folds(convert):
     made = convert(nodes, {"x": (2, 3, 4)}, constants=constants)
     assert ["RESHAPE"] == made.types
     assert 4 == sum(verdict.reason == "folded into a constant" for verdict in made.verdicts)
+
+
+def test_pad_by_nothing(convert):
+    """A Pad by nothing is its input."""
+    nodes = [
+        helper.make_node("Pad", ["x", "p"], ["q"]),
+        helper.make_node("Relu", ["q"], ["y"]),
+    ]
+    made = convert(nodes, {"x": (2, 3)}, constants={"p": np.zeros(4, np.int64)})
+    assert ["RELU"] == made.types
