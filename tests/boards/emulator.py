@@ -213,7 +213,7 @@ class Board:
     def device(self, target: str | Target = "rpi4") -> Device:
         """It as a device, with an agent installed."""
         board = load_target(target) if isinstance(target, str) else target
-        return Device(self.name, board, SshTransport(self.settings))
+        return Device(self.name, board, SshTransport(self.settings), lambda: [self.identity])
 
     def install(self, target: str | Target = "rpi4", **options: Any) -> Outcome:
         """Install the agent of this source tree on it."""
