@@ -92,12 +92,15 @@ class Ring:
         ending = asyncio.ensure_future(until.wait())
         coming = None
         try:
-            while not ending.done():
+            while True:
+                last = ending.done()
                 came.clear()
                 for number, text in self.newest(MAX_LINES, level):
                     if number > after:
                         yield text
                     after = max(after, number)
+                if last:
+                    return
                 coming = asyncio.ensure_future(came.wait())
                 await asyncio.wait({coming, ending}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -49,7 +49,10 @@ def attempt(path: Path, bundle: Bundle, together: threading.Barrier) -> dict[str
     client = Client(path)
     together.wait(60)
     try:
-        return dict(list(client.events(*request(bundle)))[-1]["result"])
+        *_, last = client.events(*request(bundle))
+        if last["kind"] != "result":
+            raise ConnectionError(f"cut off after {last}")
+        return dict(last["result"])
     except DeploymentConflict as e:
         return e
 

@@ -19,6 +19,8 @@ from targets.schema import load_target
 from tests.edge_sdk.conftest import MakeBundle
 from tests.edge_sdk.devices.bootstrap.conftest import Patch, processes, silent, tree
 
+pytestmark = pytest.mark.slow
+
 NULL = load_target("null")
 TRIAL_S = 20
 
