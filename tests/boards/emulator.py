@@ -30,7 +30,7 @@ from tests.sshd import free_port
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("qemu-img", "ssh", "ssh-keygen", "cpio")
 EMULATORS = {"vm": "qemu-system-aarch64", "user": "qemu-aarch64-static"}
-IMAGES = (("vm", "arm64"), ("user", "armhf"))  # what the tests need; others are made when they are asked for
+IMAGES = (("user", "arm64"), ("user", "armhf"))  # made beforehand; a virtual machine's when it is asked for
 MAKE_TIMEOUT_S = 1200
 START_TIMEOUT_S = 400
 

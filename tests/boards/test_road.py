@@ -11,7 +11,7 @@ from tests.boards.emulator import Board
 from tests.boards.observe import NO_ROUTE, answers, everything_on, on_host
 from tests.edge_sdk.cli.conftest import Ran, invoke
 
-pytestmark = [pytest.mark.board, pytest.mark.zoo, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.board, pytest.mark.vm, pytest.mark.zoo, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def edge(*words: str | Path) -> Ran:
@@ -51,7 +51,8 @@ def test_from_a_fresh_image_to_nothing_left(
         assert "COMMITTED" == device.deploy(known[1]).deployed.status.state
     answers(raspberry, known[1])
     checks = edge("devices", "doctor", "pi", "--json", "-").json["checks"]
-    assert {"ok"} == {check["status"] for check in checks}, json.dumps(checks)
+    # the card of a virtual board is small
+    assert {"disk"} >= {check["name"] for check in checks if check["status"] != "ok"}, json.dumps(checks)
 
     edge("devices", "uninstall", "pi")
     assert before == everything_on(raspberry)
