@@ -8,6 +8,7 @@ import http.client
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
@@ -136,16 +137,16 @@ class AgentClient:
         waiting: deque[int] = deque()
         with mapped(self._transport.address):
             try:
-                answers = self._connection.pipelined()
-                for offset, chunk, unanswered in chunks:
-                    self._connection.send(_chunk_head(path, offset, chunk))
-                    self._connection.send(chunk)
-                    waiting.append(len(chunk))
-                    while sum(waiting) > unanswered:
+                with closing(self._connection.pipelined()) as answers:
+                    for offset, chunk, unanswered in chunks:
+                        self._connection.send(_chunk_head(path, offset, chunk))
+                        self._connection.send(chunk)
+                        waiting.append(len(chunk))
+                        while sum(waiting) > unanswered:
+                            yield self._chunk_answer(answers, path)
+                            waiting.popleft()
+                    for _ in waiting:
                         yield self._chunk_answer(answers, path)
-                        waiting.popleft()
-                for _ in waiting:
-                    yield self._chunk_answer(answers, path)
             except BaseException:
                 self._connection.close()  # it may hold half an exchange
                 raise

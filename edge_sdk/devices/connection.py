@@ -50,6 +50,9 @@ class _Lent:
     def makefile(self, _mode: str) -> _Lent:
         return self
 
+    def flush(self) -> None:
+        """There is nothing to write; asked for from Python 3.13 on when an answer is collected."""
+
     def close(self) -> None:
         """Leave it open."""
 

@@ -11,6 +11,8 @@ from device_agent.errors import UploadError
 from tests.clock import CLOCKS, shifted
 from tests.device_agent.harness import ROOT, AgentProcess, make_bundle, null_samples
 
+pytestmark = pytest.mark.slow
+
 # what reads the wall clock, and what for
 MAY_READ = {
     ("device_agent/log.py", "gmtime"): "the time of a line in the log, for people",

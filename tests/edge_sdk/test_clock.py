@@ -13,6 +13,8 @@ import pytest
 
 from tests.clock import CLOCKS, shifted
 
+pytestmark = pytest.mark.slow
+
 ARCHIVE = (
     "import hashlib\n"
     "from edge_sdk.devices.bootstrap import archive\n"

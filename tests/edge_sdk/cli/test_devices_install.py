@@ -8,6 +8,8 @@ import pytest
 
 from tests.edge_sdk.devices.bootstrap import conftest as bootstrap
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 home = bootstrap.home
 

@@ -17,6 +17,8 @@ import pytest
 from edge_sdk.devices import inventory
 from tests.sshd import HOST, Sshd, bridge, free_port, keygen, serving, sshd
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[3]
 DIGITS = ROOT / "examples/digits"
