@@ -37,7 +37,6 @@ class Metrics:
     requests: dict[tuple[str, int], int] = field(factory=dict)  # by class of route and status
     durations: dict[str, Histogram] = field(factory=dict)  # by class of route
     deploys: dict[tuple[str, str], int] = field(factory=dict)  # by operation and outcome
-    upload_bytes: int = 0
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a request whose answer began after so long."""

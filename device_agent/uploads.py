@@ -65,6 +65,7 @@ class Uploads:
         self._lock = threading.Lock()
         self._busy: set[str] = set()
         self._received: dict[str, _Received] = {}
+        self.taken_bytes = 0  # of all chunks that were written
         self._uses: dict[str, int] = {}  # upload -> the last use of it, counted: the clock may jump
         durable.make_folder(self._folder)
 
@@ -144,6 +145,8 @@ class Uploads:
                     self._write(self._folder / upload_id, offset, chunk)
                 received.so_far.update(chunk)
                 received.offset = end
+                with self._lock:
+                    self.taken_bytes += len(chunk)
 
     def sync(self, upload_id: str) -> Upload:
         """Bring all that was received to the medium; the last byte of the blob makes it one.

@@ -30,7 +30,7 @@ async def metrics(request: Request) -> Response:
 
 def expose(agent: Agent, temperature_c: float | None) -> str:
     """The agent's counters as text."""
-    counted, serving = agent.metrics, agent.serving
+    counted, serving, uploads = agent.metrics, agent.serving, agent.uploads
     workers = serving.workers()
     text = Exposition()
     version = (("version", device_agent.__version__), ("isolation", serving.isolation.kind))
@@ -72,7 +72,7 @@ def expose(agent: Agent, temperature_c: float | None) -> str:
         ("worker_failures_total", "Workers that died, hung or could not load.", serving.counts.failed),
         ("worker_restarts_total", "Workers started because one had died.", serving.counts.replaced),
         ("worker_evictions_total", "Idle workers ended to make room.", serving.counts.evicted),
-        ("upload_bytes_total", "Bytes of uploads that were taken.", counted.upload_bytes),
+        ("upload_bytes_total", "Bytes of uploads that were taken.", uploads.taken_bytes),
     ):
         text.family(f"edge_agent_{name}", "counter", meaning, [((), value)])
     text.family(

@@ -51,7 +51,6 @@ async def append_chunk(request: Request) -> Response:
     upload = await asyncio.to_thread(
         agent_of(request).uploads.append, request.path_params["id"], offset, chunk, checksum
     )
-    agent_of(request).metrics.upload_bytes += len(chunk)
     return Response(status_code=204, headers=_state(upload))
 
 

@@ -66,6 +66,8 @@ def test_pipelined_chunks_and_what_follows(agent: AgentProcess, piece: int) -> N
         last = next(found)
         assert (200, True) == (last.status, b"edge-agent" in last.read())
     assert 200 == agent.client.request("HEAD", f"/edge/v1/blobs/{DIGEST}")[0]
+    metrics = agent.client.request("GET", "/metrics")[2].decode()
+    assert f"edge_agent_upload_bytes_total {len(DATA)}\n" in metrics
 
 
 def test_a_refusal_is_the_last_answer(agent: AgentProcess) -> None:
