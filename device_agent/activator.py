@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from functools import partial
 from typing import Protocol
 
 from attrs import define
 
-from device_agent import activation, log, statement
+from device_agent import activation, log
 from device_agent.activation import Action, Facts, ModelRecord, State, next_state
 from device_agent.admission import examine
 from device_agent.ballast import Ballast
@@ -35,8 +34,9 @@ from device_agent.protocol import (
     SignatureStatus,
 )
 from device_agent.records import RecordFile
+from device_agent.signed import SignedMemory
 from device_agent.store import Generation, Store
-from device_agent.trust import UNSIGNED, Highest, Offer, Signed, Trust
+from device_agent.trust import UNSIGNED, Offer, Signed, Trust
 
 Emit = Callable[[Event], None]
 
@@ -95,8 +95,8 @@ class Activator:
         trust: Trust | None = None,
     ) -> None:
         self._store = models
-        self._trust = trust or Trust(models.root)
         self._records = records
+        self._signed = SignedMemory(trust or Trust(models.root), models, records)
         self._live = live
         self._pace = Pace(deadlines or Deadlines())
         self._ballast = Ballast(models.root)
@@ -108,7 +108,7 @@ class Activator:
         """Bring every model to rest, whatever state the agent was ended in; then what is active is live."""
         if not self._records.found:
             self._rebuild()
-        self._recall_signed()
+        self._signed.recall()
         for name in sorted({*self._records.models, *self._store.names()}):
             action, generation = self._decide(name, "the agent ended in the middle of it")
             self._switch(name, generation)
@@ -156,11 +156,7 @@ class Activator:
 
     def signature(self, name: str) -> SignatureStatus:
         """What was signed under a name, deployed or not."""
-        highest = self._records.get(check_name(name)).signed
-        active = self._generations.get(name)
-        if active is None:
-            return SignatureStatus(highest)
-        return SignatureStatus(highest, *self._store.statement(name, active.number))
+        return self._signed.status(check_name(name), self._generations.get(name))
 
     # operations
 
@@ -184,7 +180,9 @@ class Activator:
         """
         digest = check_digest(manifest_digest)
         with self._claim(name):
-            signed = await asyncio.to_thread(self._authorize, name, digest, offer)
+            signed = await asyncio.to_thread(
+                self._signed.authorize, name, digest, offer, self._generations.get(name)
+            )
             manifest = await asyncio.to_thread(examine, self._store, name, digest)
             if signed is not None:
                 signed.check_blobs(manifest)
@@ -193,7 +191,7 @@ class Activator:
                 emit(_entered(State.PROBING))
                 parity = await self._pace.in_time(State.PROBING, name, self._live.probe(name))
                 if signed is not None:
-                    await asyncio.to_thread(self._adopt, name, active.number, signed)
+                    await asyncio.to_thread(self._signed.adopt, name, active.number, signed)
                 self._store.release(active)
                 return Deployed(self.status(name), parity, unchanged=True)
             generation = 0 if signed is None else signed.generation
@@ -297,7 +295,7 @@ class Activator:
     def _after(self, run: _Run) -> None:
         """What follows an operation, however it ended."""
         if run.signed is not None:
-            self._keep_signed()
+            self._signed.keep()
         self._tidy(run.name)
 
     def _stage(self, run: _Run) -> Generation:
@@ -384,47 +382,6 @@ class Activator:
             digest = self._store.generation(name, current).manifest_digest
             record = ModelRecord(max(numbers), current, None, digest, State.COMMITTED)
             self._records.put(name, record)
-
-    def _authorize(self, name: str, digest: str, offer: Offer) -> Signed | None:
-        active = self._generations.get(name)
-        text = "" if active is None else self._store.statement(name, active.number)[0]
-        highest = self._records.get(name).signed
-        return self._trust.authorize(name, digest, offer, highest=highest, active=text)
-
-    def _adopt(self, name: str, number: int, signed: Signed) -> None:
-        """What is active was signed anew: that statement is not to be used again for anything else."""
-        if signed.text == self._store.statement(name, number)[0]:
-            return
-        self._records.update(name, lambda r: activation.raise_signed(r, signed.generation))
-        self._store.keep_statement(name, number, signed.text, signed.signature)
-        self._keep_signed()
-
-    def _keep_signed(self) -> None:
-        """Copy the highest of the signers' generations out of the records, which may be lost."""
-        highest = {name: record.signed for name, record in self._records.models.items() if record.signed}
-        self._trust.keep(Highest(highest, self._records.signed_floor))
-
-    def _recall_signed(self) -> None:
-        """Where records were lost, or written by an agent that knew of no signatures: the highest stay."""
-        kept = self._trust.recall()
-        found = dict(kept.models)
-        if not self._records.found:
-            for name in self._store.names():
-                for number in self._store.numbers(name):
-                    found[name] = max(found.get(name, 0), self._signed_generation(name, number))
-        try:
-            self._records.raise_signed_floor(kept.floor)
-            for name, generation in found.items():
-                if generation > self._records.get(name).signed:
-                    self._records.update(name, partial(activation.raise_signed, generation=generation))
-        except EdgeError as e:  # as in `start`
-            log.event("cannot record the highest generations", reason=str(e))
-
-    def _signed_generation(self, name: str, number: int) -> int:
-        try:
-            return statement.parse(self._store.statement(name, number)[0]).generation
-        except EdgeError:  # it is not signed, or not whole: then it was never committed
-            return 0
 
     @contextmanager
     def _claim(self, name: str) -> Iterator[None]:

@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from attrs import frozen
+from attrs import field, frozen
 
 from device_agent.errors import BadSignature, MissingDependency, UntrustedSigner
 
@@ -49,7 +49,7 @@ class PublicKey:
 
     type: str
     blob: bytes
-    comment: str = ""
+    comment: str = field(default="", eq=False)
 
     @property
     def fingerprint(self) -> str:

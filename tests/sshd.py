@@ -19,8 +19,9 @@ import pytest
 from attrs import frozen
 
 from device_agent import home
+from device_agent.sshsig import PublicKey
 from edge_sdk.devices.addresses import SshAddress
-from edge_sdk.devices.host_keys import HostKey, lookup_name, parse_key
+from edge_sdk.devices.host_keys import lookup_name, parse_key
 from edge_sdk.devices.ssh import SshSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,7 +98,7 @@ class Sshd:
 
     port: int
     folder: Path
-    host_key: HostKey
+    host_key: PublicKey
     identity: Path
 
     @property

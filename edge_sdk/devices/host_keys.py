@@ -15,26 +15,10 @@ from pathlib import Path
 from attrs import frozen
 
 from device_agent.errors import FileMissing, HostKeyRefused, InvalidRequest
+from device_agent.sshsig import PublicKey
 
 SSH_PORT = 22
 REVOKED = "@revoked"
-
-
-@frozen
-class HostKey:
-    """A public key as hosts show it: its type (`ssh-ed25519`) and its blob."""
-
-    type: str
-    blob: bytes
-
-    @property
-    def fingerprint(self) -> str:
-        """As `ssh-keygen -l` prints it: SHA256 and base64 without padding."""
-        digest = base64.b64encode(hashlib.sha256(self.blob).digest()).decode()
-        return "SHA256:" + digest.rstrip("=")
-
-    def __str__(self) -> str:
-        return f"{self.type} {base64.b64encode(self.blob).decode()}"
 
 
 @frozen
@@ -43,7 +27,7 @@ class KnownHost:
 
     marker: str
     patterns: tuple[str, ...]
-    key: HostKey
+    key: PublicKey
 
     def matches(self, name: str) -> bool:
         """Whether the line is about the host of that name (`lookup_name`)."""
@@ -63,7 +47,7 @@ def lookup_name(host: str, port: int) -> str:
     return host.lower() if port == SSH_PORT else f"[{host.lower()}]:{port}"
 
 
-def parse_key(text: str, where: str) -> HostKey:
+def parse_key(text: str, where: str) -> PublicKey:
     """A key as it stands in known_hosts and .pub files: type and base64.
 
     Raises:
@@ -78,7 +62,7 @@ def parse_key(text: str, where: str) -> HostKey:
         raise _no_key(text, where) from e
     if own_type != words[0]:
         raise _no_key(text, where)
-    return HostKey(words[0], blob)
+    return PublicKey(words[0], blob)
 
 
 def _no_key(text: str, where: str) -> InvalidRequest:
@@ -103,7 +87,7 @@ def read(path: Path, *, must_exist: bool = False) -> list[KnownHost]:
     return [entry for line in text.splitlines() if (entry := _parse_line(line, str(path))) is not None]
 
 
-def check(shown: HostKey, name: str, known: Iterable[KnownHost], *, where: str, accept: str) -> None:
+def check(shown: PublicKey, name: str, known: Iterable[KnownHost], *, where: str, accept: str) -> None:
     """Return if the key that a host shows is one it is known by.
 
     Args:
@@ -154,7 +138,7 @@ def known_types(name: str, known: Iterable[KnownHost]) -> list[str]:
 
 
 def read_all(
-    paths: Sequence[Path], required: Path | None, pinned: HostKey | None, name: str
+    paths: Sequence[Path], required: Path | None, pinned: PublicKey | None, name: str
 ) -> list[KnownHost]:
     """Every line that may be about a host.
 

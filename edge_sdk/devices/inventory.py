@@ -25,8 +25,9 @@ from pathlib import Path
 from attrs import asdict, evolve, fields, frozen
 
 from device_agent.errors import FileMissing, InvalidRequest, OutputError
+from device_agent.sshsig import PublicKey
 from edge_sdk.devices import addresses
-from edge_sdk.devices.host_keys import HostKey, parse_key
+from edge_sdk.devices.host_keys import parse_key
 
 VARIABLE = "EDGE_DEVICES"
 HEAD = "# The devices of edge-deployment-sdk; `edge devices` writes this file, and you may edit it.\n"
@@ -55,7 +56,7 @@ class Entry:
     agent_command: str | None = None
 
     @property
-    def pinned(self) -> HostKey | None:
+    def pinned(self) -> PublicKey | None:
         """The host key, None where known_hosts files decide."""
         return None if self.host_key is None else parse_key(self.host_key, self.name)
 

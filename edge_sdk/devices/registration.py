@@ -5,13 +5,13 @@ from __future__ import annotations
 from attrs import evolve
 
 from device_agent.errors import HostKeyRefused
+from device_agent.sshsig import PublicKey
 from edge_sdk.devices import inventory, selection
-from edge_sdk.devices.host_keys import HostKey
 from edge_sdk.devices.inventory import Entry
 from edge_sdk.devices.ssh import SshConnection
 
 
-def accepted_key(entry: Entry, fingerprint: str) -> HostKey:
+def accepted_key(entry: Entry, fingerprint: str) -> PublicKey:
     """The key that a device shows, if it has the fingerprint that the user gave; nothing is sent to it.
 
     Args:

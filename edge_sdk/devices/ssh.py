@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from device_agent.errors import AgentUnreachable, EdgeError
+from device_agent.sshsig import PublicKey
 from edge_sdk.devices import host_keys, proxy, sftp, ssh_config
 from edge_sdk.devices.addresses import SshAddress
-from edge_sdk.devices.host_keys import HostKey
 from edge_sdk.devices.remote import Completed
 from edge_sdk.devices.ssh_config import Hop
 from edge_sdk.devices.ssh_errors import explain, mapped
@@ -55,7 +55,7 @@ class SshSettings:
     name: str
     identity: Path | None = None
     known_hosts: Path | None = None
-    host_key: HostKey | None = None
+    host_key: PublicKey | None = None
     config: Path | None = None
     accept: str = "`edge devices add NAME ADDRESS --target TARGET --accept-key {fingerprint}`."
 
@@ -96,7 +96,7 @@ class SshConnection:
                 self.close()
                 self._transports = self._reach(authenticate=True)
 
-    def host_key(self) -> HostKey:
+    def host_key(self) -> PublicKey:
         """The key that the device shows, unchecked; jump hosts must be known, the device need not be."""
         transports = self._reach(authenticate=False)
         try:
@@ -104,13 +104,13 @@ class SshConnection:
         finally:
             _close_all(transports)
 
-    def check_host_key(self) -> HostKey:
+    def check_host_key(self) -> PublicKey:
         """The key that the device shows; HostKeyRefused unless it is known by it."""
         shown = self.host_key()
         self._check(shown, self.way()[-1], last=True, where=self.address)
         return shown
 
-    def refuse_changed(self, shown: HostKey) -> None:
+    def refuse_changed(self, shown: PublicKey) -> None:
         """HostKeyRefused if the device is known by another key than this one, or it is revoked."""
         hop = self.way()[-1]
         known = self._known(hop, last=True)
@@ -197,7 +197,7 @@ class SshConnection:
             stack.pop_all()
         return transports
 
-    def _check(self, shown: HostKey, hop: Hop, *, last: bool, where: str) -> None:
+    def _check(self, shown: PublicKey, hop: Hop, *, last: bool, where: str) -> None:
         accept = self._settings.accept if last else f"`ssh -p {hop.port} {hop.user}@{hop.host}`, once."
         known = self._known(hop, last=last)
         host_keys.check(shown, hop.known_as, known, where=where, accept=accept)
@@ -276,9 +276,9 @@ def _algorithms(types: list[str]) -> set[str]:
     return {*types, "rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in types else set(types)
 
 
-def _shown_key(transport: paramiko.Transport) -> HostKey:
+def _shown_key(transport: paramiko.Transport) -> PublicKey:
     key = transport.get_remote_server_key()
-    return HostKey(key.get_name(), key.asbytes())
+    return PublicKey(key.get_name(), key.asbytes())
 
 
 def _refused(hop: Hop, where: str, offered: list[str]) -> EdgeError:

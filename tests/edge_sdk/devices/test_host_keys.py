@@ -8,13 +8,13 @@ import pytest
 
 from device_agent.errors import FileMissing, HostKeyRefused, InvalidRequest
 from edge_sdk.devices import host_keys
-from edge_sdk.devices.host_keys import HostKey, check, lookup_name, parse_key, read
+from edge_sdk.devices.host_keys import PublicKey, check, lookup_name, parse_key, read
 
 
-def key(seed: int, kind: str = "ssh-ed25519") -> HostKey:
+def key(seed: int, kind: str = "ssh-ed25519") -> PublicKey:
     """A key that is none of anybody's."""
     name = kind.encode()
-    return HostKey(kind, len(name).to_bytes(4, "big") + name + bytes([0, 0, 0, 32]) + bytes([seed]) * 32)
+    return PublicKey(kind, len(name).to_bytes(4, "big") + name + bytes([0, 0, 0, 32]) + bytes([seed]) * 32)
 
 
 def known(tmp_path: Path, text: str) -> list[host_keys.KnownHost]:
