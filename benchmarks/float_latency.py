@@ -25,6 +25,7 @@ from attrs import asdict, frozen
 from converters.graph import passes, read, write
 from converters.graph.ir import Graph
 from converters.readers.onnx import reader
+from converters.shaping import Shaping
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = {
@@ -100,7 +101,7 @@ def dequantized(graph: Graph) -> bool:
 
 def measure(zoo: Path, model: str, published: str | None, rounds: int) -> list[Row]:
     """Convert one network and time it against its published file; a row for each form of that."""
-    source = reader.read(zoo / "models/onnx" / f"{model}.onnx", batch=1)
+    source = reader.read(zoo / "models/onnx" / f"{model}.onnx", Shaping())
     graph, _ = reader.lower(source)
     if graph is None:
         raise SystemExit(f"{model}: an operator was refused")

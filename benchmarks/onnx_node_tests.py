@@ -103,13 +103,14 @@ def try_model(
 
     from converters.graph import passes, read, write
     from converters.readers.onnx import reader
+    from converters.shaping import Shaping
     from device_agent.errors import EdgeError
 
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(model.SerializeToString())
         file.flush()
         try:
-            source = reader.read(Path(file.name), batch=1)
+            source = reader.read(Path(file.name), Shaping())
             graph, verdicts = reader.lower(source)
             if graph is None:
                 return "refused: " + "; ".join(str(v) for v in verdicts if not v.ok)

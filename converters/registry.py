@@ -34,7 +34,9 @@ def backend(name: str) -> Backend:
 
 
 def reader_for(path: Path) -> Reader:
-    """The reader that takes the file's ending; the longest ending wins (`.null.json` before `.json`).
+    """The reader that takes the file's ending, or a file in the folder.
+
+    The longest ending wins (`.null.json` before `.json`).
 
     Raises:
         FileMissing: there is nothing at `path`.
@@ -50,6 +52,9 @@ def reader_for(path: Path) -> Reader:
             if suffix in by_suffix:
                 raise _duplicate(f"readers of {suffix} files", [by_suffix[suffix].name, name])
             by_suffix[suffix] = candidate
+        for marker in candidate.folders:
+            if (path / marker).is_file():
+                return candidate
     file_name = path.name.lower()
     endings = [suffix for suffix in by_suffix if file_name.endswith(suffix)]
     if not endings or not path.is_file():

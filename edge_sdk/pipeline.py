@@ -33,11 +33,12 @@ def load(path: str | Path, *, batch: int = 1) -> Model:
         InvalidRequest: `batch` is less than 1.
     """
     from converters import registry
+    from converters.shaping import Shaping
     from device_agent.errors import InvalidRequest
 
     if batch < 1:
         raise InvalidRequest("the batch must be at least 1", got=str(batch))
-    return registry.reader_for(Path(path)).read(Path(path), batch=batch)
+    return registry.reader_for(Path(path)).read(Path(path), Shaping(batch))
 
 
 def plan(model: Model, target: Target | str, *, precision: str = "int8", io: str = "integer") -> Plan:

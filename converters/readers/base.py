@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from converters.graph.ir import Graph
     from converters.model import Model
+    from converters.shaping import Shaping
     from converters.verdict import Verdict
 
     Arrays = Mapping[str, np.ndarray]
@@ -19,17 +20,20 @@ if TYPE_CHECKING:
 class Reader(Protocol):
     """Reads one model format.
 
-    `name` is the format's name, `suffixes` the file endings it takes (`.onnx`).
+    `name` is the format's name, `suffixes` the file endings it takes (`.onnx`), `folders` the names of the
+    files that make a folder one of this format (`saved_model.pb`).
     """
 
     name: str
     suffixes: tuple[str, ...]
+    folders: tuple[str, ...]
 
-    def read(self, path: Path, *, batch: int) -> Model:
-        """The model in that file; open batch dimensions become `batch`.
+    def read(self, path: Path, shaping: Shaping) -> Model:
+        """The model in that file or folder, its inputs shaped as asked.
 
         Raises:
             InvalidModel: truncated, corrupt, another format, or a dimension stays open.
+            InvalidRequest: `shaping` names an input that is not there, or asks what this format cannot do.
             MissingDependency: the package that reads the format is not installed.
         """
         ...

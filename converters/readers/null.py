@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from converters.graph.ir import Graph
     from converters.readers.base import Arrays
+    from converters.shaping import Shaping
 
 
 @frozen
@@ -39,16 +40,17 @@ class NullReader:
 
     name = "null"
     suffixes = (".null.json",)
+    folders: tuple[str, ...] = ()
 
-    def read(self, path: Path, *, batch: int) -> Model:
-        """The model in that file; open first dimensions become `batch`. Raises InvalidModel."""
+    def read(self, path: Path, shaping: Shaping) -> Model:
+        """The model in that file; open first dimensions become the batch. Raises InvalidModel."""
         try:
             data = path.read_bytes()
         except FileNotFoundError as e:
             raise FileMissing("no such model file", where=str(path)) from e
         try:
             file = codec.from_json(data, _File, where=str(path), exact=True)
-            specs = [_checked(spec, batch) for spec in (*file.inputs, *file.outputs)]
+            specs = [_checked(spec, shaping.batch) for spec in (*file.inputs, *file.outputs)]
         except InvalidRequest as e:
             raise InvalidModel(
                 e.what,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from converters.graph.ir import Graph
     from converters.lowering.facts import Facts
     from converters.readers.base import Arrays
+    from converters.shaping import Shaping
     from converters.verdict import Verdict
 
 _INSTALL = "pip install edge-deployment-sdk"
@@ -33,9 +34,10 @@ class OnnxReader:
 
     name: str = "onnx"
     suffixes: tuple[str, ...] = (".onnx",)
+    folders: tuple[str, ...] = ()
 
-    def read(self, path: Path, *, batch: int) -> Model:
-        """The model in an ONNX file; the first axis of an input, where open, becomes `batch`.
+    def read(self, path: Path, shaping: Shaping) -> Model:
+        """The model in an ONNX file; the first axis of an input, where open, becomes the batch.
 
         Raises:
             FileMissing: there is no such file.
@@ -44,7 +46,7 @@ class OnnxReader:
         """
         data = _bytes(path)
         proto = _parse(path, data)
-        _fix_inputs(path, proto, batch)
+        _fix_inputs(path, proto, shaping.batch)
         facts = _analyse(path, proto)
         layouts = _layouts(proto)
         return Model(

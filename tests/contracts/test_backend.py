@@ -14,6 +14,7 @@ from converters.model import Model
 from converters.partition.types import Recipe
 from converters.quantize.calibration import Calibration, load_calibration
 from converters.quantize.fidelity import runner
+from converters.shaping import Shaping
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits"
 NAMES = sorted(entry.name for entry in entry_points(group=registry.BACKENDS))
@@ -27,7 +28,7 @@ def backend(request) -> Backend:
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return registry.reader("onnx").read(DIGITS / "digits.onnx", batch=1)
+    return registry.reader("onnx").read(DIGITS / "digits.onnx", Shaping())
 
 
 @pytest.fixture(scope="module")

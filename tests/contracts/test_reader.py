@@ -10,6 +10,7 @@ import pytest
 from converters import registry
 from converters.model import Model
 from converters.readers.base import Reader
+from converters.shaping import Shaping
 from device_agent.errors import InvalidModel
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -34,7 +35,7 @@ def path(reader, tmp_path) -> Path:
 
 @pytest.fixture
 def model(reader, path) -> Model:
-    return reader.read(path, batch=1)
+    return reader.read(path, Shaping())
 
 
 def feed(model: Model) -> dict[str, np.ndarray]:
@@ -59,7 +60,7 @@ def test_the_registry_finds_it_by_ending(reader, path):
 
 def test_batch(reader, path):
     """An open batch dimension becomes what is asked."""
-    model = reader.read(path, batch=3)
+    model = reader.read(path, Shaping(3))
     assert {3} == {spec.shape[0] for spec in (*model.inputs, *model.outputs)}
 
 
@@ -99,4 +100,4 @@ def test_damaged_files_are_refused(reader, path, damage):
     data = path.read_bytes()
     path.write_bytes({"empty": b"", "half": data[: len(data) // 2], "text": b"this is not a model"}[damage])
     with pytest.raises(InvalidModel, match=path.name):
-        reader.read(path, batch=1)
+        reader.read(path, Shaping())

@@ -10,6 +10,7 @@ from converters.model import Model
 from converters.partition.planner import plan
 from converters.partition.types import Recipe
 from converters.quantize.calibration import load_calibration
+from converters.shaping import Shaping
 from device_agent.errors import CalibrationError, UnsupportedOperator
 from targets.schema import load_target
 
@@ -27,7 +28,7 @@ def network(tmp_path, *nodes: onnx.NodeProto, shape: str = "nchw", **constants: 
     )
     file = tmp_path / "My net.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
-    return registry.reader("onnx").read(file, batch=1)
+    return registry.reader("onnx").read(file, Shaping())
 
 
 def conv_bn_relu(tmp_path) -> Model:

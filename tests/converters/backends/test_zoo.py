@@ -15,6 +15,7 @@ from converters.model import Model
 from converters.partition.types import Recipe
 from converters.quantize.calibration import Calibration, load_calibration
 from converters.quantize.fidelity import check_float, measure, runner
+from converters.shaping import Shaping
 
 pytestmark = pytest.mark.zoo
 # file, data in the zoo's loader, operators of the native Keras route's float model
@@ -51,7 +52,7 @@ def load(zoo: Path, tmp_path_factory) -> Callable[[str, str], Arrays]:
 
 def read(zoo: Path, name: str) -> Model:
     path = zoo / "models/onnx" / f"{name}.onnx"
-    return registry.reader_for(path).read(path, batch=1)
+    return registry.reader_for(path).read(path, Shaping())
 
 
 def training(load, data: str, model: Model) -> Calibration:

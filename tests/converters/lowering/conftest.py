@@ -14,6 +14,7 @@ from converters.graph import read, write
 from converters.graph.ir import Graph
 from converters.graph.passes import run
 from converters.readers.onnx import reader
+from converters.shaping import Shaping
 from converters.verdict import Verdict
 
 
@@ -86,7 +87,7 @@ def judge(tmp_path: Path) -> Callable[..., tuple[Verdict, ...]]:
         network = Network(*args, **kwargs)
         file = tmp_path / "network.onnx"
         onnx.save(network.proto(), file)
-        graph, verdicts = reader.lower(reader.read(file, batch=1))
+        graph, verdicts = reader.lower(reader.read(file, Shaping()))
         assert (graph is None) == any(not verdict.ok for verdict in verdicts)
         return verdicts
 
@@ -105,7 +106,7 @@ def convert(tmp_path: Path) -> Callable[..., Converted]:
         network = Network(*args, **kwargs)
         file = tmp_path / "network.onnx"
         onnx.save(network.proto(), file)
-        model = reader.read(file, batch=1)
+        model = reader.read(file, Shaping())
         graph, verdicts = reader.lower(model)
         assert graph is not None, [str(verdict) for verdict in verdicts if not verdict.ok]
         lowered = [operator.type for operator in graph.operators]

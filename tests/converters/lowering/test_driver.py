@@ -14,6 +14,7 @@ from converters.graph.passes import run
 from converters.graph.write import write
 from converters.lowering import registry
 from converters.readers.onnx import reader
+from converters.shaping import Shaping
 
 
 def _normal(*shape: int) -> np.ndarray:
@@ -193,7 +194,7 @@ def test_verdicts_are_true_of_the_graph(convert):
 )
 def test_zoo(zoo: Path, tmp_path: Path, name: str, operators: int, data: str | None):
     """As many operators as the native route has, no transpose, and ONNX Runtime's results."""
-    model = reader.read(zoo / "models/onnx" / f"{name}.onnx", batch=1)
+    model = reader.read(zoo / "models/onnx" / f"{name}.onnx", Shaping())
     graph, verdicts = reader.lower(model)
     assert [] == [str(verdict) for verdict in verdicts if not verdict.ok]
     run(graph)
@@ -231,7 +232,7 @@ def _real(zoo: Path, folder: Path, data: str | None) -> list[np.ndarray]:
 @pytest.mark.zoo
 def test_batch(zoo: Path):
     """An open batch dimension may be any size."""
-    model = reader.read(zoo / "models/onnx/resnet8.onnx", batch=3)
+    model = reader.read(zoo / "models/onnx/resnet8.onnx", Shaping(3))
     graph, _ = reader.lower(model)
     run(graph)
     assert (3, 32, 32, 3) == model.inputs[0].shape

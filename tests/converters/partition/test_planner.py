@@ -6,6 +6,7 @@ from converters import registry
 from converters.model import Model
 from converters.partition.planner import plan
 from converters.partition.types import Recipe
+from converters.shaping import Shaping
 from device_agent.errors import InvalidRequest
 from targets.schema import Processor, Target, load_target
 
@@ -18,7 +19,7 @@ CPU = Processor("cpu", "four cores", "litert", ("int8", "float32"))
 def model(tmp_path) -> Model:
     file = tmp_path / "tiny.null.json"
     file.write_text('{"inputs": [], "outputs": [{"name": "y", "dtype": "int8", "shape": [1, 3]}]}')
-    return registry.reader("null").read(file, batch=1)
+    return registry.reader("null").read(file, Shaping())
 
 
 def board(*processors: Processor) -> Target:

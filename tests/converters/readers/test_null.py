@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from converters.readers.null import reader
+from converters.shaping import Shaping
 from device_agent.errors import InvalidModel
 
 GOOD = {
@@ -23,7 +24,7 @@ def write(tmp_path: Path, content: object) -> Path:
 
 def test_read(tmp_path):
     """Names, dtypes and shapes are taken as they stand; an open first dimension becomes the batch."""
-    model = reader.read(write(tmp_path, GOOD), batch=2)
+    model = reader.read(write(tmp_path, GOOD), Shaping(2))
     assert ("tiny", "null", 1) == (model.name, model.format, len(model.operators))
     assert ("x", (2, 4), "y", (2, 3)) == (
         model.inputs[0].name,
@@ -35,7 +36,7 @@ def test_read(tmp_path):
 
 def test_lower_refuses(tmp_path):
     """There is no graph in it, and the refusal says where it can go."""
-    graph, verdicts = reader.lower(reader.read(write(tmp_path, GOOD), batch=1))
+    graph, verdicts = reader.lower(reader.read(write(tmp_path, GOOD), Shaping()))
     assert graph is None
     assert not verdicts[0].ok
     assert "--target null" in str(verdicts[0])
@@ -43,7 +44,7 @@ def test_lower_refuses(tmp_path):
 
 def test_reference_is_the_null_function(tmp_path):
     """The same input gives the same answer, another gives another, in the output's shape and dtype."""
-    name, run = reader.reference(reader.read(write(tmp_path, GOOD), batch=1))
+    name, run = reader.reference(reader.read(write(tmp_path, GOOD), Shaping()))
     x = np.arange(4, dtype=np.float32)[None]
     first = run({"x": x})["y"]
     assert name.startswith("null ")
@@ -67,5 +68,5 @@ def test_reference_is_the_null_function(tmp_path):
 def test_bad_files(tmp_path, content, words):
     """Each is an InvalidModel that names the file."""
     with pytest.raises(InvalidModel, match=words) as caught:
-        reader.read(write(tmp_path, content), batch=1)
+        reader.read(write(tmp_path, content), Shaping())
     assert "tiny.null.json" in str(caught.value)

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converters.model import Operator
 from converters.readers.onnx import reader
+from converters.shaping import Shaping
 from device_agent.bundle import TensorSpec
 from device_agent.errors import EdgeError, FileMissing, InvalidModel
 
@@ -41,7 +42,7 @@ def _save(tmp_path: Path, proto: onnx.ModelProto) -> Path:
 def test_read(tmp_path: Path, listed: bool, batch: int):
     """Names, shapes, operators and parameters; the open batch dimension is what the caller says."""
     path = _save(tmp_path, _proto(["batch", 3, 8, 8], listed=listed))
-    model = reader.read(path, batch=batch)
+    model = reader.read(path, Shaping(batch))
     assert ("onnx", "net") == (model.format, model.name)
     assert (TensorSpec("x", "float32", (batch, 3, 8, 8), "NCHW"),) == model.inputs
     assert (TensorSpec("y", "float32", (batch, 4, 6, 6)),) == model.outputs
@@ -53,7 +54,7 @@ def test_read(tmp_path: Path, listed: bool, batch: int):
 
 def test_fixed_batch(tmp_path: Path):
     """A batch that the file fixes stays."""
-    model = reader.read(_save(tmp_path, _proto([2, 3, 8, 8])), batch=5)
+    model = reader.read(_save(tmp_path, _proto([2, 3, 8, 8])), Shaping(5))
     assert (2, 3, 8, 8) == model.inputs[0].shape
 
 
@@ -61,7 +62,7 @@ def test_fixed_batch(tmp_path: Path):
 def test_open_dimension(tmp_path: Path, size: str | None, got: str):
     """Any other open dimension is an error that names input, axis and symbol."""
     with pytest.raises(InvalidModel) as caught:
-        reader.read(_save(tmp_path, _proto(["n", 3, size, 8])), batch=1)
+        reader.read(_save(tmp_path, _proto(["n", 3, size, 8])), Shaping())
     assert "input 'x', axis 2" in str(caught.value)
     assert got == caught.value.got
 
@@ -71,7 +72,7 @@ def test_unknown_rank(tmp_path: Path):
     proto = _proto([1, 3, 8, 8])
     proto.graph.input[0].type.tensor_type.ClearField("shape")
     with pytest.raises(InvalidModel):
-        reader.read(_save(tmp_path, proto), batch=1)
+        reader.read(_save(tmp_path, proto), Shaping())
 
 
 def test_layout_of_a_transposed_input(tmp_path: Path):
@@ -85,19 +86,19 @@ def test_layout_of_a_transposed_input(tmp_path: Path):
     outputs[0].type.tensor_type.shape.SetInParent()
     graph = helper.make_graph(nodes, "test", inputs, outputs)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    assert "NHWC" == reader.read(_save(tmp_path, proto), batch=1).inputs[0].layout
+    assert "NHWC" == reader.read(_save(tmp_path, proto), Shaping()).inputs[0].layout
 
 
 def test_missing_file(tmp_path: Path):
     """No such file is its own error."""
     with pytest.raises(FileMissing, match="no such model file"):
-        reader.read(tmp_path / "absent.onnx", batch=1)
+        reader.read(tmp_path / "absent.onnx", Shaping())
 
 
 def test_directory(tmp_path: Path):
     """A folder is no model."""
     with pytest.raises(InvalidModel, match="cannot be read"):
-        reader.read(tmp_path, batch=1)
+        reader.read(tmp_path, Shaping())
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n" + bytes(100), b"hello world", b"\x08\x08"])
@@ -106,7 +107,7 @@ def test_another_format(tmp_path: Path, data: bytes):
     path = tmp_path / "net.onnx"
     path.write_bytes(data)
     with pytest.raises(InvalidModel, match="not an ONNX file"):
-        reader.read(path, batch=1)
+        reader.read(path, Shaping())
 
 
 def test_truncated(tmp_path: Path):
@@ -116,7 +117,7 @@ def test_truncated(tmp_path: Path):
     for length in range(0, len(data) - 1, 7):
         path.write_bytes(data[:length])
         with pytest.raises(InvalidModel):
-            reader.read(path, batch=1)
+            reader.read(path, Shaping())
 
 
 def test_inputs_that_do_not_fit(tmp_path: Path):
@@ -124,7 +125,7 @@ def test_inputs_that_do_not_fit(tmp_path: Path):
     proto = _proto([1, 3, 8, 8])
     proto.graph.node[1].CopyFrom(helper.make_node("MatMul", ["c", "w"], ["y"], name="product"))
     with pytest.raises(InvalidModel, match="product: the inputs of a MatMul"):
-        reader.read(_save(tmp_path, proto), batch=1)
+        reader.read(_save(tmp_path, proto), Shaping())
 
 
 def test_unknown_operator(tmp_path: Path):
@@ -132,18 +133,18 @@ def test_unknown_operator(tmp_path: Path):
     proto = _proto([1, 3, 8, 8])
     proto.graph.node[1].op_type = "Frobnicate"
     with pytest.raises(InvalidModel, match="Frobnicate"):
-        reader.read(_save(tmp_path, proto), batch=1)
+        reader.read(_save(tmp_path, proto), Shaping())
 
 
 def test_external_data(tmp_path: Path):
     """Weights in a file beside it are read; if it is missing, that is an error."""
     path = tmp_path / "net.onnx"
     onnx.save(_proto([1, 3, 8, 8]), path, save_as_external_data=True, size_threshold=0, location="w.bin")
-    model = reader.read(path, batch=1)
+    model = reader.read(path, Shaping())
     assert reader.lower(model)[0] is not None
     (tmp_path / "w.bin").unlink()
     with pytest.raises(InvalidModel, match="external data"):
-        reader.read(path, batch=1)
+        reader.read(path, Shaping())
 
 
 def test_external_data_outside(tmp_path: Path):
@@ -153,7 +154,7 @@ def test_external_data_outside(tmp_path: Path):
     proto = onnx.load(path, load_external_data=False)
     proto.graph.initializer[0].external_data[0].value = "../w.bin"
     with pytest.raises(InvalidModel, match="external data"):
-        reader.read(_save(tmp_path, proto), batch=1)
+        reader.read(_save(tmp_path, proto), Shaping())
 
 
 def test_string_input(tmp_path: Path):
@@ -161,7 +162,7 @@ def test_string_input(tmp_path: Path):
     proto = _proto([1, 3, 8, 8])
     proto.graph.input.append(helper.make_tensor_value_info("s", TensorProto.STRING, [1]))
     with pytest.raises(InvalidModel, match="dtype"):
-        reader.read(_save(tmp_path, proto), batch=1)
+        reader.read(_save(tmp_path, proto), Shaping())
 
 
 def test_functions_are_inlined(tmp_path: Path):
@@ -172,13 +173,13 @@ def test_functions_are_inlined(tmp_path: Path):
     proto.functions.append(helper.make_function("mine", "Negated", ["a"], ["c"], body, opsets))
     proto.opset_import.append(helper.make_opsetid("mine", 1))
     proto.graph.node[1].op_type, proto.graph.node[1].domain = "Negated", "mine"
-    model = reader.read(_save(tmp_path, proto), batch=1)
+    model = reader.read(_save(tmp_path, proto), Shaping())
     assert ["Conv", "Relu", "Neg"] == [operator.type for operator in model.operators]
 
 
 def test_reference(tmp_path: Path):
     """The reference is ONNX Runtime on the same network, named with its version."""
-    model = reader.read(_save(tmp_path, _proto(["n", 3, 8, 8])), batch=1)
+    model = reader.read(_save(tmp_path, _proto(["n", 3, 8, 8])), Shaping())
     name, run = reader.reference(model)
     assert name.startswith("onnxruntime ")
     x = np.ones((1, 3, 8, 8), np.float32)
@@ -199,7 +200,7 @@ def test_mutated(tmp_path: Path):
             broken[generator.integers(len(broken))] = generator.integers(256)
         path.write_bytes(bytes(broken))
         try:
-            reader.lower(reader.read(path, batch=1))
+            reader.lower(reader.read(path, Shaping()))
         except EdgeError:
             refused += 1
     assert refused > 50
