@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from converters.model import Model, Operator
+from converters.readers import onnx_shapes
 from device_agent.bundle import TensorSpec
 from device_agent.errors import EdgeError, FileMissing, InvalidModel, MissingDependency
 from device_agent.tensors import DTYPES
@@ -37,16 +38,17 @@ class OnnxReader:
     folders: tuple[str, ...] = ()
 
     def read(self, path: Path, shaping: Shaping) -> Model:
-        """The model in an ONNX file; the first axis of an input, where open, becomes the batch.
+        """The model in an ONNX file, its inputs fixed as `shaping` says.
 
         Raises:
             FileMissing: there is no such file.
             InvalidModel: truncated, corrupt, not ONNX, or an input stays open.
+            InvalidRequest: `shaping` does not fit the file.
             MissingDependency: onnx is not installed.
         """
         data = _bytes(path)
         proto = _parse(path, data)
-        _fix_inputs(path, proto, shaping.batch)
+        resolved = onnx_shapes.fix(path, proto, shaping)
         facts = _analyse(path, proto)
         layouts = _layouts(proto)
         return Model(
@@ -62,6 +64,8 @@ class OnnxReader:
             ),
             parameters=sum(_elements(tensor.dims) for tensor in proto.graph.initializer),
             payload=proto,
+            shaping=evolve(shaping, input_shapes=resolved.shapes, bind=resolved.bound),
+            dynamic=resolved.dynamic,
         )
 
     def lower(self, model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:
@@ -85,7 +89,9 @@ class OnnxReader:
         options.log_severity_level = 4  # its warnings are about the file, and we judge that ourselves
         try:
             session = onnxruntime.InferenceSession(
-                model.payload.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                onnx_shapes.reopened(model.payload, model.dynamic).SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
             )
         except Exception as e:  # onnxruntime's exceptions have no common base of its own
             raise _invalid(model.path, "ONNX Runtime cannot load it", e) from e
@@ -139,34 +145,6 @@ def _inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     from converters.lowering.facts import inputs_of
 
     return inputs_of(proto.graph)
-
-
-def _fix_inputs(path: Path, proto: onnx.ModelProto, batch: int) -> None:
-    """Make every input's shape static, in place; what the file says of later shapes is dropped."""
-    for value in _inputs(proto):
-        tensor = value.type.tensor_type
-        if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
-            raise InvalidModel(
-                "an input has no shape",
-                where=f"{path}: input {value.name!r}",
-                expected="a tensor of known rank",
-                next_step="Export the model with the shapes of its inputs.",
-            )
-        for axis, dimension in enumerate(tensor.shape.dim):
-            if dimension.HasField("dim_value") and dimension.dim_value > 0:
-                continue
-            if dimension.HasField("dim_value") and (axis or len(tensor.shape.dim) == 1):
-                continue  # an axis without elements; of the first of several it means an open batch
-            if axis:
-                raise InvalidModel(
-                    "only the batch dimension of an input may be open",
-                    where=f"{path}: input {value.name!r}, axis {axis}",
-                    got=repr(dimension.dim_param) if dimension.dim_param else "an unknown size",
-                    expected="a fixed size",
-                    next_step="Export the model with that size fixed.",
-                )
-            dimension.dim_value = batch
-    del proto.graph.value_info[:]  # may be of another batch; `facts` infers it anew
 
 
 def _analyse(path: Path, proto: onnx.ModelProto) -> Facts:
