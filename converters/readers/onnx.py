@@ -47,17 +47,20 @@ class OnnxReader:
             MissingDependency: onnx is not installed.
         """
         data = _bytes(path)
+        from converters.lowering.images import image_ends
+
         proto = _parse(path, data)
         resolved = onnx_shapes.fix(path, proto, shaping)
         facts = _analyse(path, proto)
         layouts = _layouts(proto)
+        images = image_ends(proto.graph, facts) if shaping.layout == "nhwc" else frozenset()
         return Model(
             path=path,
             format=self.name,
             sha256=hashlib.sha256(data).hexdigest(),
             size_bytes=len(data),
-            inputs=tuple(_spec(path, facts, v, layouts.get(v.name)) for v in _inputs(proto)),
-            outputs=tuple(_spec(path, facts, v, None) for v in proto.graph.output),
+            inputs=tuple(_laid(_spec(path, facts, v, layouts.get(v.name)), images) for v in _inputs(proto)),
+            outputs=tuple(_laid(_spec(path, facts, v, None), images) for v in proto.graph.output),
             operators=tuple(
                 Operator(index, node.op_type, node.name or f"{node.op_type}_{index}")
                 for index, node in enumerate(proto.graph.node)
@@ -72,7 +75,7 @@ class OnnxReader:
         """The TFLite-level graph of a model, and a verdict per node; see `lowering.driver`."""
         from converters.lowering.driver import lower
 
-        return lower(model.payload)
+        return lower(model.payload, channels_last=model.shaping.layout == "nhwc")
 
     def reference(self, model: Model) -> tuple[str, Callable[[Arrays], dict[str, np.ndarray]]]:
         """ONNX Runtime on the CPU; the session is made once, here.
@@ -96,14 +99,27 @@ class OnnxReader:
         except Exception as e:  # onnxruntime's exceptions have no common base of its own
             raise _invalid(model.path, "ONNX Runtime cannot load it", e) from e
         outputs = [spec.name for spec in model.outputs]
+        images = _images(model)
 
         def run(inputs: Arrays) -> dict[str, np.ndarray]:
+            feed = {name: x.transpose(0, 3, 1, 2) if name in images else x for name, x in inputs.items()}
             try:
-                return dict(zip(outputs, session.run(outputs, dict(inputs)), strict=True))
+                made = zip(outputs, session.run(outputs, feed), strict=True)
             except Exception as e:
                 raise _invalid(model.path, "ONNX Runtime cannot run it", e) from e
+            return {name: y.transpose(0, 2, 3, 1) if name in images else y for name, y in made}
 
         return f"onnxruntime {onnxruntime.__version__}", run
+
+
+def _images(model: Model) -> frozenset[str]:
+    """The inputs and outputs that are NCHW in the file and NHWC in the model."""
+    from converters.lowering.driver import facts_of
+    from converters.lowering.images import image_ends
+
+    if model.shaping.layout == "keep":
+        return frozenset()
+    return image_ends(model.payload.graph, facts_of(model.payload))
 
 
 def _bytes(path: Path) -> bytes:
@@ -184,6 +200,14 @@ def _spec(path: Path, facts: Facts, value: Any, layout: str | None) -> TensorSpe
             expected=", ".join(DTYPES),
         )
     return TensorSpec(value.name, dtype, shape, layout)
+
+
+def _laid(spec: TensorSpec, images: frozenset[str]) -> TensorSpec:
+    """The end as it lies in the compiled model: NHWC where it is an image that is to lie so."""
+    if spec.name not in images:
+        return spec
+    batch, channels, height, width = spec.shape
+    return evolve(spec, shape=(batch, height, width, channels), layout="NHWC")
 
 
 def _layouts(proto: onnx.ModelProto) -> dict[str, str]:
