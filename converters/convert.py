@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from converters import registry
+from converters import registry, resizing
 from converters.artifact import Artifact
 from converters.model import Model
 from converters.partition.types import Plan, Recipe, planned_inputs
@@ -79,6 +79,8 @@ def convert(
         reference_name, reference = registry.reader(model.format).reference(model)
         baseline_fidelity = measure(baseline, reference_name, reference, data, limit=FIDELITY_SAMPLES)
         check_float(baseline_fidelity, baseline)
+        if model.dynamic:
+            _check_resized(model, baseline, reference_name, reference)
         baseline = with_seen_range(baseline, baseline_fidelity)
     if in_float:
         artifact, fidelity = baseline, baseline_fidelity
@@ -111,6 +113,17 @@ def refused(plan: Plan) -> UnsupportedOperator:
         got="; ".join(reason.rstrip(".") for reason in reasons[:5]),
         next_step=f"`edge plan` shows each operator.{more}",
     )
+
+
+def _check_resized(
+    model: Model,
+    baseline: Artifact,
+    reference_name: str,
+    reference: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]],
+) -> None:
+    """Compare a float model whose sizes stay open with its source at other sizes; FidelityError beyond it."""
+    for other in resizing.variants(model):
+        check_float(measure(baseline, reference_name, reference, generated(other), limit=2), baseline)
 
 
 def _planned_otherwise(model: Model, plan: Plan) -> InvalidRequest:

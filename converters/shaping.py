@@ -5,7 +5,7 @@ A reader says which inputs its file declares; `resolve` decides how each of them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -102,7 +102,7 @@ def resolve(inputs: Iterable[Declared], shaping: Shaping, where: str) -> Resolve
         for name, one in declared.items()
         if name not in bound
     }
-    return Resolved(shapes, bound, _dynamic(declared, shaping, where))
+    return Resolved(shapes, bound, _dynamic(declared, shaping, shapes, where))
 
 
 def _check_names(declared: Mapping[str, Declared], shaping: Shaping, where: str) -> None:
@@ -212,7 +212,9 @@ def stated(one: Declared) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in one.dimensions) + "]"
 
 
-def _dynamic(declared: Mapping[str, Declared], shaping: Shaping, where: str) -> tuple[DynamicAxis, ...]:
+def _dynamic(
+    declared: Mapping[str, Declared], shaping: Shaping, shapes: Mapping[str, tuple[int, ...]], where: str
+) -> tuple[DynamicAxis, ...]:
     """The sizes that stay open, each with every axis that has it."""
     found: dict[str, DynamicAxis] = {}
     for name, axes in shaping.dynamic.items():
@@ -235,7 +237,11 @@ def _dynamic(declared: Mapping[str, Declared], shaping: Shaping, where: str) -> 
                     next_step="Export the model with that axis open.",
                 )
             symbol = dimension or ""
-            places = _sharing(declared, symbol) if symbol else ((name, axis),)
+            places = tuple(
+                (other, place)
+                for other, place in _sharing(declared, name, axis)
+                if symbol or (other in shapes and shapes[other][place] == shapes[name][axis])
+            )
             for other, _ in places:
                 if other in shaping.bind:
                     raise InvalidRequest(
@@ -244,14 +250,15 @@ def _dynamic(declared: Mapping[str, Declared], shaping: Shaping, where: str) -> 
                         got=f"`--dynamic {name}:{axis}` with {other!r} bound",
                         next_step=f"Leave out one of them: both inputs have the size {symbol!r}.",
                     )
-            found[symbol or f"{name}:{axis}"] = DynamicAxis(symbol, places)
+            found[repr(places)] = DynamicAxis(symbol, places)
     return tuple(found.values())
 
 
-def _sharing(declared: Mapping[str, Declared], symbol: str) -> tuple[tuple[str, int], ...]:
-    return tuple(
-        (one.name, axis)
-        for one in declared.values()
-        for axis, dimension in enumerate(one.dimensions)
-        if dimension == symbol
-    )
+def _sharing(declared: Mapping[str, Declared], name: str, axis: int) -> Iterator[tuple[str, int]]:
+    """The axes with the symbol of that one; without a symbol, first axes are the batch and others are alone."""
+    symbol = declared[name].dimensions[axis]
+    for one in declared.values():
+        for place, other in enumerate(one.dimensions):
+            unnamed = place == axis and (axis == 0 or one.name == name)
+            if other == symbol and (symbol is not None or unnamed):
+                yield one.name, place
