@@ -80,7 +80,7 @@ def convert(
         baseline_fidelity = measure(baseline, reference_name, reference, data, limit=FIDELITY_SAMPLES)
         check_float(baseline_fidelity, baseline)
         if model.dynamic:
-            _check_resized(model, baseline, reference_name, reference)
+            check_resized(model, baseline, reference_name, reference)
         baseline = with_seen_range(baseline, baseline_fidelity)
     if in_float:
         artifact, fidelity = baseline, baseline_fidelity
@@ -115,7 +115,7 @@ def refused(plan: Plan) -> UnsupportedOperator:
     )
 
 
-def _check_resized(
+def check_resized(
     model: Model,
     baseline: Artifact,
     reference_name: str,

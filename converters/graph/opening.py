@@ -1,9 +1,9 @@
 """Which sizes of a graph may change while it runs: found by comparing the graphs of several sizes.
 
-The same model lowered at other sizes of an axis gives other graphs. Where they differ in the sizes of tensors
-only, the graph computes the right thing at every size. A constant that differs must go: RESHAPE takes -1 for a
-size, STRIDED_SLICE has a mask, padding may be more than a window needs. Anything else that differs keeps the
-graph at its size.
+The same model lowered at other sizes of an axis gives other graphs. Where they differ in the sizes of
+tensors only, the graph computes the right thing at every size. A constant that differs must go: RESHAPE takes
+-1 for a size, STRIDED_SLICE has a mask, padding may be more than a window needs. Anything else that differs
+keeps the graph at its size.
 """
 
 from __future__ import annotations
