@@ -20,7 +20,7 @@ def save(
     integers: Sequence[str] = (),
     ir_version: int = 8,
 ) -> Path:
-    """Write a model; `outputs` are names with their ranks, `integers` the inputs and outputs that are int64."""
+    """Write a model; `outputs` are names with their ranks, `integers` the ends that are int64."""
 
     def info(name: str, dimensions: Dimensions) -> onnx.ValueInfoProto:
         element = TensorProto.INT64 if name in integers else TensorProto.FLOAT

@@ -1,7 +1,6 @@
 """Sizes that stay open: what LiteRT computes after a resize is what ONNX Runtime computes at that size."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,7 +135,7 @@ SHARE = [
     ],
 )
 def test_a_size_that_is_baked_in(tmp_path, nodes: Sequence[NodeProto], words):
-    """What holds a size that cannot be taken out is refused in the plan, by operator and node, and not made."""
+    """What holds a size that cannot be taken out is refused in the plan, by operator and node."""
     constants = {"w": weights(4, 3, 7)} if nodes is WIDE else {}
     path = save(tmp_path / "net.onnx", nodes, {"x": [1, 3, "t"]}, {"y": 3}, constants)
     model = reader.read(path, Shaping(input_shapes={"x": (1, 3, 33)}, dynamic={"x": (2,)}))

@@ -75,6 +75,6 @@ def test_a_slice_past_the_axis_keeps_it_fixed(tmp_path, start, end):
         path = save(tmp_path / "net.onnx", nodes, {"x": ["n", 4]}, {"y": 2}, constants)
         reader.read(path, Shaping(dynamic={"x": (0,)}))
 
-    with pytest.raises(InvalidRequest, match="cut: a Slice ends past|cut: a Slice"):
+    with pytest.raises(InvalidRequest, match="cut: a Slice ends past its axis"):
         read(start, end)
     read(0, 1 << 62)
