@@ -39,7 +39,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PermitUserEnvironment no
-SetEnv PYTHONPATH={pythonpath} {env}
+SetEnv PYTHONPATH={pythonpath} SHLVL=1 {env}
 Subsystem sftp internal-sftp
 {more}
 """
