@@ -28,7 +28,7 @@ class Allowance:
     @property
     def chunk_bytes(self) -> int:
         """How many bytes to send and check at a time."""
-        return min(max(self.unreceived_bytes // 4, LEAST_CHUNK_BYTES), MOST_CHUNK_BYTES)
+        return min(max(self.unreceived_bytes // 2, LEAST_CHUNK_BYTES), MOST_CHUNK_BYTES)
 
 
 def after(unbroken_bytes: int) -> Allowance:
