@@ -11,7 +11,6 @@ import os
 import selectors
 import socket
 import stat
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,7 +29,11 @@ def connect(path: Path) -> None:
     Raises:
         AgentUnreachable: nothing answers on the socket.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent, selectors.PollSelector() as ready:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent,
+        selectors.PollSelector() as ready,
+        selectors.PollSelector() as answers,
+    ):
         try:
             agent.connect(os.fsencode(path))
         except OSError as e:
@@ -42,11 +45,16 @@ def connect(path: Path) -> None:
         agent.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIECE_BYTES)
         piped = hasattr(os, "splice") and stat.S_ISFIFO(os.fstat(0).st_mode)
         # poll and not epoll, which refuses a stdin that is a file or /dev/null
+        for selector in (ready, answers):
+            selector.register(agent, selectors.EVENT_READ)
         ready.register(0, selectors.EVENT_READ)
-        ready.register(agent, selectors.EVENT_READ)
         buffer = memoryview(bytearray(_PIECE_BYTES))
+        gathering = False
         while True:
-            for key, _ in ready.select():
+            # of an upload, few large pieces cost the device half of what many small ones do
+            events = answers.select(_GATHER_S) if gathering else ready.select()
+            gathering = False
+            for key, _ in events:
                 if key.fd != 0:
                     size = agent.recv_into(buffer)
                     _write_all(1, buffer[:size])
@@ -57,9 +65,7 @@ def connect(path: Path) -> None:
                     agent.sendall(buffer[:size])
                 if not size:
                     return
-                if size >= _FULL_PACKET_BYTES:
-                    # of an upload, few large pieces cost the device half of what many small ones do
-                    time.sleep(_GATHER_S)
+                gathering |= key.fd == 0 and size >= _FULL_PACKET_BYTES
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:

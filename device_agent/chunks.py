@@ -35,6 +35,7 @@ from device_agent.web import unexpected
 
 HEAD_BYTES = 1 << 10
 BUFFERS = 2  # one is being filled while the other is checked and written
+BUFFER_STEP_BYTES = 1 << 18
 CALM = 16  # the share of what came through unbroken that waits for more before it is synced
 MOST_UNSYNCED_BYTES = 1 << 22
 RECEIPT = 104  # the status of an interim answer: Upload Resumption Supported
@@ -182,7 +183,9 @@ class Chunks(asyncio.BufferedProtocol):
 
     def _buffer_of(self, length: int) -> bytearray:
         buffer = self._spare.pop() if self._spare else bytearray()
-        return buffer if len(buffer) >= length else bytearray(length)
+        if len(buffer) < length:  # in large steps: a sender's chunks grow
+            buffer = bytearray(-(-length // BUFFER_STEP_BYTES) * BUFFER_STEP_BYTES)
+        return buffer
 
     def _complete(self, chunk: _Chunk) -> None:
         self._chunk, self._held = None, 0
