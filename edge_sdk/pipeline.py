@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from converters.progress import Progress, silent
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult
 
 if TYPE_CHECKING:
+    import torch
+
     from converters.convert import Conversion
     from converters.model import Model
     from converters.partition.types import Plan
@@ -20,24 +23,44 @@ if TYPE_CHECKING:
     from targets.schema import Target
 
 
-def load(path: str | Path, *, batch: int = 1) -> Model:
-    """Read a model file and check it.
+def load(
+    path: str | Path | torch.nn.Module | torch.export.ExportedProgram,
+    *,
+    batch: int = 1,
+    example_inputs: Sequence[Any] | None = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+) -> Model:
+    """Read a model file and check it, or take a PyTorch module as it is in memory.
 
     Args:
-        path: `model.onnx`; the file's ending names its format.
+        path: `model.onnx`; the file's ending names its format. Or a torch module, or an exported program.
         batch: what an open batch dimension becomes.
+        example_inputs: of a torch module only: the positional arguments of its `forward`, as a tuple of
+            tensors; their shapes become the model's.
+        example_kwargs: of a torch module only: the keyword arguments of its `forward`.
 
     Raises:
         FileMissing: no such file.
         InvalidModel: truncated, corrupt, of an unknown format, or with open dimensions beside the batch.
-        InvalidRequest: `batch` is less than 1.
+        InvalidRequest: `batch` is less than 1; a module without examples, in training mode, or not on the
+            CPU; or examples for a file.
+        MissingDependency: the package that reads the format is not installed.
     """
     from converters import registry
+    from converters.readers import torch_module
     from converters.shaping import Shaping
     from device_agent.errors import InvalidRequest
 
     if batch < 1:
         raise InvalidRequest("the batch must be at least 1", got=str(batch))
+    if torch_module.is_torch(path):
+        return torch_module.read(path, example_inputs, example_kwargs, Shaping(batch))
+    if not isinstance(path, str | Path):
+        raise InvalidRequest(
+            "this is no model", got=type(path).__name__, expected="a path, a torch module or exported program"
+        )
+    if example_inputs is not None or example_kwargs is not None:
+        raise InvalidRequest("example inputs are for a torch module in memory", where=str(path))
     return registry.reader_for(Path(path)).read(Path(path), Shaping(batch))
 
 

@@ -1,0 +1,149 @@
+"""The PyTorch reader: an exported program (`.pt2`) becomes ONNX in a process of its own, and goes on as that.
+
+torch is never imported here: `torch_archive` judges the file with the standard library, `torch_child` does
+the rest behind `child.Child`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from converters.readers import child, onnx, torch_archive
+from converters.readers.child import Child
+from device_agent.errors import EdgeError, FileMissing, InvalidModel, MissingDependency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from converters.graph.ir import Graph
+    from converters.model import Model
+    from converters.readers.base import Arrays
+    from converters.shaping import Shaping
+    from converters.verdict import Verdict
+
+EXPORT_SECONDS = 900.0  # a large transformer takes two minutes
+OPEN_SECONDS = 300.0
+RUN_SECONDS = 300.0
+_MODULE = "converters.readers.torch_child"
+
+
+@frozen
+class TorchSource:
+    """The payload of a PyTorch model: its ONNX form, the file that holds the program, and what was bound."""
+
+    onnx: Model
+    program: Path
+    bind: Arrays
+
+
+@frozen
+class TorchReader:
+    """Reads exported programs; see `readers.base.Reader`. The payload of its models is a `TorchSource`."""
+
+    name: str = "torch"
+    suffixes: tuple[str, ...] = (".pt2", ".pt", ".pth")
+    folders: tuple[str, ...] = ()
+
+    def read(self, path: Path, shaping: Shaping) -> Model:
+        """The model in a file of `torch.export.save`; inputs and outputs are named as in the program.
+
+        Raises:
+            FileMissing: there is no such file.
+            InvalidModel: a state_dict, a pickled module, TorchScript; truncated, corrupt, another format; it
+                holds pickles; torch cannot make ONNX of it; a dimension stays open.
+            InvalidRequest: see `readers.onnx`.
+            MissingDependency: torch or onnxscript is not installed.
+        """
+        sha256, size_bytes = _digest(path)
+        torch_archive.check(path)
+        _require("torch", "onnxscript")
+        with tempfile.TemporaryDirectory(prefix="edge-") as folder, Child(_MODULE, "PyTorch") as torch:
+            made = Path(folder) / f"{path.stem}.onnx"
+            request = {"kind": "export", "path": str(path.absolute()), "to": str(made)}
+            with _at(path):
+                torch.ask(request, where=str(path), seconds=EXPORT_SECONDS)
+            torch.close()  # before the ONNX road needs the memory
+            with _at(path, made):
+                through = onnx.reader.read(made, shaping)
+        return evolve(
+            through,
+            path=path,
+            format=self.name,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            payload=TorchSource(through, path.absolute(), shaping.bind),
+        )
+
+    def lower(self, model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:
+        """The graph of the model's ONNX form, and a verdict per ONNX node."""
+        return onnx.reader.lower(model.payload.onnx)
+
+    def reference(self, model: Model) -> tuple[str, Callable[[Arrays], dict[str, np.ndarray]]]:
+        """PyTorch itself, in a process that ends with the last reference to the function.
+
+        Raises:
+            InvalidModel: torch cannot run the program; or the file is another one than was read.
+            MissingDependency: torch is not installed.
+        """
+        source = model.payload
+        if _digest(source.program)[0] != model.sha256:
+            raise InvalidModel(
+                "the file has changed since it was read",
+                where=str(model.path),
+                next_step="Run the command again.",
+            )
+        _require("torch")
+        torch = Child(_MODULE, "PyTorch")
+        where = str(model.path)
+        request = {"kind": "open", "path": str(source.program)}
+        with _at(model.path):
+            opened = torch.ask(request, where=where, seconds=OPEN_SECONDS)
+
+        def run(inputs: Arrays) -> dict[str, np.ndarray]:
+            with _at(model.path):
+                answer = torch.ask({"kind": "run"}, child.pack({**source.bind, **inputs}), where=where, seconds=RUN_SECONDS)
+            return child.unpack(answer.payload)
+
+        return f"torch {opened.head['version']}", run
+
+
+@contextmanager
+def _at(path: Path, made: Path | None = None) -> Iterator[None]:
+    """Within, errors name the user's file: where they name no place, or the file `made` of it."""
+    try:
+        yield
+    except EdgeError as e:
+        e.where = str(path) if e.where is None else e.where.replace(str(made or path), str(path))
+        raise
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size
+    except FileNotFoundError as e:
+        raise FileMissing("no such model file", where=str(path)) from e
+    except OSError as e:
+        raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
+
+
+def _require(*packages: str) -> None:
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependency(
+                f"{package} is missing",
+                next_step="pip install 'edge-deployment-sdk[torch]'",
+            )
+
+
+reader = TorchReader()
