@@ -7,6 +7,8 @@ to a file of which a crash quotes the end.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import logging
 import os
 import queue
@@ -16,11 +18,13 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from device_agent import errors, frames, tensors
-from device_agent.errors import EdgeError, InvalidModel, ProtocolError
+from device_agent.errors import EdgeError, FileMissing, InvalidModel, MissingDependency, ProtocolError
 from device_agent.frames import Frame
 from device_agent.tensors import Tensor
 
@@ -209,3 +213,44 @@ def unpack(payload: bytes) -> dict[str, np.ndarray]:
         name: np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape)
         for name, tensor in tensors.unpack(payload).items()
     }
+
+
+@contextmanager
+def at(path: Path, made: Path | None = None) -> Iterator[None]:
+    """Within, errors name the user's file: where they name no place, or the file `made` of it."""
+    try:
+        yield
+    except EdgeError as e:
+        e.where = str(path) if e.where is None else e.where.replace(str(made or path), str(path))
+        raise
+
+
+def digest(*paths: Path) -> tuple[str, int]:
+    """The SHA-256 (hex digits) of files, one after the other, and their bytes together.
+
+    Raises:
+        FileMissing: one is not there.
+        InvalidModel: one cannot be read.
+    """
+    total = hashlib.sha256()
+    size_bytes = 0
+    for path in paths:
+        try:
+            with path.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    total.update(chunk)
+                    size_bytes += len(chunk)
+        except FileNotFoundError as e:
+            raise FileMissing("no such model file", where=str(path)) from e
+        except OSError as e:
+            raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
+    return total.hexdigest(), size_bytes
+
+
+def require(*packages: str, extra: str) -> None:
+    """Nothing, if the packages are installed; they are not imported. Raises MissingDependency."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependency(
+                f"{package} is missing", next_step=f"pip install 'edge-deployment-sdk[{extra}]'"
+            )

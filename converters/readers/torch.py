@@ -6,11 +6,7 @@ the rest behind `child.Child`.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +14,7 @@ from attrs import evolve, frozen
 
 from converters.readers import child, onnx, torch_archive
 from converters.readers.child import Child
-from device_agent.errors import EdgeError, FileMissing, InvalidModel, MissingDependency
+from device_agent.errors import InvalidModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,16 +60,16 @@ class TorchReader:
             InvalidRequest: see `readers.onnx`.
             MissingDependency: torch or onnxscript is not installed.
         """
-        sha256, size_bytes = _digest(path)
+        sha256, size_bytes = child.digest(path)
         torch_archive.check(path)
-        _require("torch", "onnxscript")
+        child.require("torch", "onnxscript", extra="torch")
         with tempfile.TemporaryDirectory(prefix="edge-") as folder, Child(_MODULE, "PyTorch") as torch:
             made = Path(folder) / f"{path.stem}.onnx"
             request = {"kind": "export", "path": str(path.absolute()), "to": str(made)}
-            with _at(path):
+            with child.at(path):
                 torch.ask(request, where=str(path), seconds=EXPORT_SECONDS)
             torch.close()  # before the ONNX road needs the memory
-            with _at(path, made):
+            with child.at(path, made):
                 through = onnx.reader.read(made, shaping)
         return evolve(
             through,
@@ -96,54 +92,25 @@ class TorchReader:
             MissingDependency: torch is not installed.
         """
         source = model.payload
-        if _digest(source.program)[0] != model.sha256:
+        if child.digest(source.program)[0] != model.sha256:
             raise InvalidModel(
                 "the file has changed since it was read",
                 where=str(model.path),
                 next_step="Run the command again.",
             )
-        _require("torch")
+        child.require("torch", extra="torch")
         torch = Child(_MODULE, "PyTorch")
         where = str(model.path)
         request = {"kind": "open", "path": str(source.program)}
-        with _at(model.path):
+        with child.at(model.path):
             opened = torch.ask(request, where=where, seconds=OPEN_SECONDS)
 
         def run(inputs: Arrays) -> dict[str, np.ndarray]:
-            with _at(model.path):
+            with child.at(model.path):
                 answer = torch.ask({"kind": "run"}, child.pack({**source.bind, **inputs}), where=where, seconds=RUN_SECONDS)
             return child.unpack(answer.payload)
 
         return f"torch {opened.head['version']}", run
-
-
-@contextmanager
-def _at(path: Path, made: Path | None = None) -> Iterator[None]:
-    """Within, errors name the user's file: where they name no place, or the file `made` of it."""
-    try:
-        yield
-    except EdgeError as e:
-        e.where = str(path) if e.where is None else e.where.replace(str(made or path), str(path))
-        raise
-
-
-def _digest(path: Path) -> tuple[str, int]:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size
-    except FileNotFoundError as e:
-        raise FileMissing("no such model file", where=str(path)) from e
-    except OSError as e:
-        raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
-
-
-def _require(*packages: str) -> None:
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependency(
-                f"{package} is missing",
-                next_step="pip install 'edge-deployment-sdk[torch]'",
-            )
 
 
 reader = TorchReader()
