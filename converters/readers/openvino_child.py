@@ -99,7 +99,9 @@ def _names(ports: Any) -> list[str]:
 def _fixed(name: str, shape: Any, batch: int) -> list[int]:
     if shape.rank.is_dynamic:
         raise InvalidModel(
-            "an input has no shape", got=repr(name), next_step="Convert the model with the shapes of its inputs."
+            "an input has no shape",
+            got=repr(name),
+            next_step="Convert the model with the shapes of its inputs.",
         )
     sizes = []
     for axis, size in enumerate(shape):

@@ -107,7 +107,9 @@ class TorchReader:
 
         def run(inputs: Arrays) -> dict[str, np.ndarray]:
             with child.at(model.path):
-                answer = torch.ask({"kind": "run"}, child.pack({**source.bind, **inputs}), where=where, seconds=RUN_SECONDS)
+                answer = torch.ask(
+                    {"kind": "run"}, child.pack({**source.bind, **inputs}), where=where, seconds=RUN_SECONDS
+                )
             return child.unpack(answer.payload)
 
         return f"torch {opened.head['version']}", run

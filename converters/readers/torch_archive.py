@@ -65,7 +65,9 @@ def check(path: Path) -> None:
             else:
                 raise _no_program(path, archive, names)
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as e:
-        raise _damaged(path, str(e)) from e  # RuntimeError: an encrypted entry; NotImplementedError: its method
+        raise _damaged(
+            path, str(e)
+        ) from e  # RuntimeError: an encrypted entry; NotImplementedError: its method
 
 
 def _program(path: Path, archive: zipfile.ZipFile, names: dict[str, str]) -> None:
@@ -122,7 +124,9 @@ def _is_arithmetic(text: str) -> bool:
             return False
         if isinstance(node, ast.Name) and node.id.startswith("_"):
             return False
-        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id[:1].isupper()):
+        if isinstance(node, ast.Call) and not (
+            isinstance(node.func, ast.Name) and node.func.id[:1].isupper()
+        ):
             return False  # sympy's functions are classes; no function of Python's own is capitalised
         if (
             isinstance(node, ast.Constant)

@@ -1,8 +1,8 @@
 """Runs in a process of its own, the only one that imports torch: exports programs and runs them.
 
-    export  {path, to}        -> exported {version}     an ONNX file at `to`
-    open    {path}            -> opened {version}
-    run     payload: inputs   -> outputs, payload: outputs
+export  {path, to}        -> exported {version}     an ONNX file at `to`
+open    {path}            -> opened {version}
+run     payload: inputs   -> outputs, payload: outputs
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ class _Programs:
         named = [*zip(graph.inputs, _inputs(program), strict=True)]
         named += zip(graph.outputs, [name for _, name in _outputs(program)], strict=True)
         wanted = {name for _, name in named}
-        values = [*graph.initializers.values(), *(value for node in graph.all_nodes() for value in node.outputs)]
+        values = [
+            *graph.initializers.values(),
+            *(value for node in graph.all_nodes() for value in node.outputs),
+        ]
         for value in values:
             if value.name in wanted:
                 value.name = f"{value.name}.inner"
