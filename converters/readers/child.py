@@ -46,14 +46,14 @@ class Child:
 
     def __init__(self, module: str, name: str) -> None:
         self.name = name
-        chatter = tempfile.TemporaryFile()
+        chatter = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process, by `_end`
         self._process = subprocess.Popen(
             # `-P`: a torch.py in the working folder is not PyTorch
             [sys.executable, "-P", "-W", "ignore", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=chatter,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(str(Path(p).absolute()) for p in sys.path)},
             start_new_session=True,  # Ctrl-C in the terminal is ours; we end the child
         )
         self._chatter = chatter

@@ -5,22 +5,22 @@ openvino is never imported here: `openvino_child` does it behind `child.Child`.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from converters.model import Model, Operator
 from converters.readers import child
 from converters.readers.child import Child
+from converters.shaping import Declared, resolve
 from converters.verdict import Verdict
 from device_agent.bundle import TensorSpec
 from device_agent.errors import InvalidModel, InvalidRequest
 from device_agent.tensors import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     import numpy as np
@@ -38,15 +38,14 @@ _HELP = "For TFLite give the model the IR was made of, as ONNX, Keras, PyTorch o
 
 @frozen
 class OpenVinoSource:
-    """The payload of an IR model: its file, and how its inputs are shaped there."""
+    """The payload of an IR model: its file, and the shapes of its inputs."""
 
     path: Path
-    batch: int
-    shapes: dict[str, list[int]]
+    shapes: dict[str, tuple[int, ...]]
 
     def request(self, kind: str) -> dict[str, Any]:
         """What the child is asked."""
-        return {"kind": kind, "path": str(self.path), "batch": self.batch, "shapes": self.shapes}
+        return {"kind": kind, "path": str(self.path), "shapes": self.shapes}
 
 
 @frozen
@@ -66,43 +65,35 @@ class OpenVinoReader:
             InvalidRequest: an input is to be bound, or a layout changed.
             MissingDependency: openvino is not installed.
         """
-        if shaping.bind or shaping.layout != "keep":
+        if shaping.bind or shaping.dynamic or shaping.layout != "keep":
             raise InvalidRequest(
-                "inputs of an OpenVINO IR cannot be bound, nor their layout changed",
+                "inputs of an OpenVINO IR can be given shapes, nothing else",
                 where=str(path),
                 next_step=_HELP,
             )
         sha256, size_bytes = child.digest(path, *filter(Path.exists, [_weights(path)]))
         child.require("openvino", extra="openvino")
-        shapes = {name: list(shape) for name, shape in shaping.input_shapes.items()}
-        source = OpenVinoSource(path.absolute(), shaping.batch, shapes)
+        where = str(path)
         with Child(_MODULE, "OpenVINO") as process, child.at(path):
-            try:
-                head = process.ask(source.request("describe"), where=str(path), seconds=READ_SECONDS).head
-            except InvalidModel as e:
-                if _weights(path).exists() or not e.what.startswith("this is no OpenVINO IR"):
-                    raise
-                raise InvalidModel(
-                    "its weights are missing, or it is no OpenVINO IR",
-                    where=str(path),
-                    got=e.got,
-                    expected=f"{_weights(path).name} beside it",
-                    next_step="Copy both files that openvino.save_model wrote.",
-                ) from e
+            inputs = _declared(process, path)
+            resolved = resolve(inputs, shaping, where)
+            source = OpenVinoSource(path.absolute(), resolved.shapes)
+            head = process.ask(source.request("describe"), where=where, seconds=READ_SECONDS).head
         if not head["operators"] or not head["outputs"]:
-            raise InvalidModel("the model computes nothing", where=str(path), got="no operators or outputs")
+            raise InvalidModel("the model computes nothing", where=where, got="no operators or outputs")
         return Model(
             path=path,
             format=self.name,
             sha256=sha256,
             size_bytes=size_bytes,
-            inputs=tuple(_spec(path, *spec) for spec in head["inputs"]),
+            inputs=tuple(_spec(path, one.name, one.dtype, resolved.shapes[one.name]) for one in inputs),
             outputs=tuple(_spec(path, *spec) for spec in head["outputs"]),
             operators=tuple(
                 Operator(index, kind, name) for index, (kind, name) in enumerate(head["operators"])
             ),
             parameters=head["parameters"],
             payload=source,
+            shaping=evolve(shaping, input_shapes=resolved.shapes),
         )
 
     def lower(self, model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:
@@ -133,11 +124,29 @@ class OpenVinoReader:
         return f"openvino {opened.head['version']}", run
 
 
+def _declared(process: Child, path: Path) -> list[Declared]:
+    """The inputs of an IR; where it cannot be read and has no weights, that is the likely cause."""
+    request = {"kind": "declare", "path": str(path.absolute())}
+    try:
+        head = process.ask(request, where=str(path), seconds=READ_SECONDS).head
+    except InvalidModel as e:
+        if _weights(path).exists() or not e.what.startswith("this is no OpenVINO IR"):
+            raise
+        raise InvalidModel(
+            "its weights are missing, or it is no OpenVINO IR",
+            where=str(path),
+            got=e.got,
+            expected=f"{_weights(path).name} beside it",
+            next_step="Copy both files that openvino.save_model wrote.",
+        ) from e
+    return [Declared(name, dtype, tuple(sizes)) for name, dtype, sizes in head["inputs"]]
+
+
 def _weights(path: Path) -> Path:
     return path.with_suffix(".bin")
 
 
-def _spec(path: Path, name: str, dtype: str, shape: list[int]) -> TensorSpec:
+def _spec(path: Path, name: str, dtype: str, shape: Sequence[int]) -> TensorSpec:
     if dtype not in DTYPES:
         raise InvalidModel(
             "an input or output has a dtype that cannot be carried",

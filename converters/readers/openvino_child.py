@@ -1,8 +1,9 @@
 """Runs in a process of its own, the only one that imports openvino: describes models of the IR and runs them.
 
-    describe  {path, batch, shapes}  -> described {inputs, outputs, operators, parameters}
-    open      {path, batch, shapes}  -> opened {version}
-    run       payload: inputs        -> outputs, payload: outputs
+    declare   {path}          -> declared {inputs}    an open size is null
+    describe  {path, shapes}  -> described {outputs, operators, parameters}
+    open      {path, shapes}  -> opened {version}
+    run       payload: inputs -> outputs, payload: outputs
 
 `import openvino` starts a thread of its telemetry, which may reach for the network: not here, and not in the
 user's process.
@@ -19,7 +20,7 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # an impor
 import openvino  # noqa: E402 - after the line above
 
 from converters.readers import child  # noqa: E402
-from device_agent.errors import EdgeError, InvalidModel, InvalidRequest  # noqa: E402
+from device_agent.errors import EdgeError, InvalidModel  # noqa: E402
 from device_agent.frames import Frame  # noqa: E402
 
 _NO_OPERATORS = ("Parameter", "Result", "Constant")
@@ -34,15 +35,20 @@ class _Models:
         self._compiled: Any = None
         self._names: tuple[list[str], list[str]] = ([], [])
 
+    def declare(self, frame: Frame) -> Frame:
+        """The inputs as the file declares them."""
+        model = self._core.read_model(frame.head["path"])
+        ports = zip(_names(model.inputs), model.inputs, strict=True)
+        return Frame({"kind": "declared", "inputs": [(name, *_declared(name, port)) for name, port in ports]})
+
     def describe(self, frame: Frame) -> Frame:
-        """Inputs, outputs, operators and parameters of a model, its inputs shaped."""
+        """Outputs, operators and parameters of a model, its inputs shaped."""
         model = self._read(frame)
-        inputs, outputs = _names(model.inputs), _names(model.outputs)
+        outputs = _names(model.outputs)
         operators = model.get_ordered_ops()
         constants = [node for node in operators if node.get_type_name() == "Constant"]
         head = {
             "kind": "described",
-            "inputs": [_spec(port, name) for port, name in zip(model.inputs, inputs, strict=True)],
             "outputs": [_spec(port, name) for port, name in zip(model.outputs, outputs, strict=True)],
             "operators": [
                 (node.get_type_name(), node.get_friendly_name())
@@ -69,14 +75,9 @@ class _Models:
 
     def _read(self, frame: Frame) -> Any:
         model = self._core.read_model(frame.head["path"])
-        wanted: dict[str, list[int]] = frame.head["shapes"]
-        ports = dict(zip(_names(model.inputs), model.inputs, strict=True))
-        for name in wanted:
-            if name not in ports:
-                raise InvalidRequest("there is no such input", got=repr(name), expected=" or ".join(ports))
         shapes = {
-            port: wanted.get(name) or _fixed(name, port.get_partial_shape(), frame.head["batch"])
-            for name, port in ports.items()
+            port: frame.head["shapes"][name]
+            for name, port in zip(_names(model.inputs), model.inputs, strict=True)
         }
         if shapes:
             model.reshape(shapes)
@@ -96,27 +97,17 @@ def _names(ports: Any) -> list[str]:
     return found
 
 
-def _fixed(name: str, shape: Any, batch: int) -> list[int]:
+def _declared(name: str, port: Any) -> tuple[str, list[int | None]]:
+    """Dtype and sizes of an input."""
+    shape = port.get_partial_shape()
     if shape.rank.is_dynamic:
         raise InvalidModel(
             "an input has no shape",
             got=repr(name),
+            expected="a tensor of known rank",
             next_step="Convert the model with the shapes of its inputs.",
         )
-    sizes = []
-    for axis, size in enumerate(shape):
-        if size.is_static:
-            sizes.append(size.get_length())
-        elif axis == 0:
-            sizes.append(batch)
-        else:
-            raise InvalidModel(
-                "only the batch dimension of an input may be open",
-                got=f"input {name!r}, axis {axis}",
-                expected="a fixed size",
-                next_step="Give its whole shape, or convert the model with that size fixed.",
-            )
-    return sizes
+    return _dtype(port), [size.get_length() if size.is_static else None for size in shape]
 
 
 def _spec(port: Any, name: str) -> tuple[str, str, list[int]]:
@@ -124,11 +115,15 @@ def _spec(port: Any, name: str) -> tuple[str, str, list[int]]:
     shape = port.get_partial_shape()
     if shape.is_dynamic:
         raise InvalidModel("the shape of an output depends on values", got=f"{name!r}: {shape}")
+    return name, _dtype(port), [size.get_length() for size in shape]
+
+
+def _dtype(port: Any) -> str:
     try:
-        dtype = port.get_element_type().to_dtype().name
+        found: str = port.get_element_type().to_dtype().name
     except RuntimeError:  # a type that NumPy has not, as bfloat16
-        dtype = port.get_element_type().get_type_name()
-    return name, dtype, [size.get_length() for size in shape]
+        found = port.get_element_type().get_type_name()
+    return found
 
 
 def _failed(frame: Frame, cause: Exception) -> EdgeError:
@@ -136,7 +131,8 @@ def _failed(frame: Frame, cause: Exception) -> EdgeError:
     own = ("Exception from", "Check '")
     lines = [line for line in str(cause).splitlines() if line.strip() and not line.startswith(own)]
     what = {
-        "describe": "this is no OpenVINO IR, or a damaged one",
+        "declare": "this is no OpenVINO IR, or a damaged one",
+        "describe": "OpenVINO cannot give its inputs these shapes",
         "open": "OpenVINO cannot compile it for the CPU",
         "run": "OpenVINO cannot run it",
     }[frame.kind]
@@ -149,4 +145,7 @@ def _failed(frame: Frame, cause: Exception) -> EdgeError:
 
 if __name__ == "__main__":
     models = _Models()
-    child.serve({"describe": models.describe, "open": models.open, "run": models.run}, _failed)
+    child.serve(
+        {"declare": models.declare, "describe": models.describe, "open": models.open, "run": models.run},
+        _failed,
+    )

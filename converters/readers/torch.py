@@ -35,11 +35,10 @@ _MODULE = "converters.readers.torch_child"
 
 @frozen
 class TorchSource:
-    """The payload of a PyTorch model: its ONNX form, the file that holds the program, and what was bound."""
+    """The payload of a PyTorch model: its ONNX form, and the file that holds the program."""
 
     onnx: Model
     program: Path
-    bind: Arrays
 
 
 @frozen
@@ -77,7 +76,7 @@ class TorchReader:
             format=self.name,
             sha256=sha256,
             size_bytes=size_bytes,
-            payload=TorchSource(through, path.absolute(), shaping.bind),
+            payload=TorchSource(through, path.absolute()),
         )
 
     def lower(self, model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:
@@ -105,12 +104,16 @@ class TorchReader:
         with child.at(model.path):
             opened = torch.ask(request, where=where, seconds=OPEN_SECONDS)
 
+        bound = source.onnx.shaping.bind
+        turned = onnx.images(source.onnx)
+
         def run(inputs: Arrays) -> dict[str, np.ndarray]:
+            feed = {name: x.transpose(0, 3, 1, 2) if name in turned else x for name, x in inputs.items()}
             with child.at(model.path):
-                answer = torch.ask(
-                    {"kind": "run"}, child.pack({**source.bind, **inputs}), where=where, seconds=RUN_SECONDS
-                )
-            return child.unpack(answer.payload)
+                request = child.pack({**bound, **feed})
+                answer = torch.ask({"kind": "run"}, request, where=where, seconds=RUN_SECONDS)
+            made = child.unpack(answer.payload)
+            return {name: y.transpose(0, 2, 3, 1) if name in turned else y for name, y in made.items()}
 
         return f"torch {opened.head['version']}", run
 
