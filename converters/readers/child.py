@@ -83,10 +83,11 @@ class Child:
             EdgeError: whatever the handler raised.
         """
         overdue = threading.Event()
+        process = self._process  # the timer's thread shall not keep `self` alive
 
         def expire() -> None:
             overdue.set()
-            self._process.kill()
+            process.kill()
 
         timer = threading.Timer(seconds, expire)
         timer.daemon = True

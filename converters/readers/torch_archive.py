@@ -65,10 +65,10 @@ def check(path: Path) -> None:
                 _program(path, archive, names)
             else:
                 raise _no_program(path, archive, names)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as e:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as e:
         raise _damaged(
             path, str(e)
-        ) from e  # RuntimeError: an encrypted entry; NotImplementedError: its method
+        ) from e  # RuntimeError: encrypted, or packed in an unknown way
 
 
 def _program(path: Path, archive: zipfile.ZipFile, names: dict[str, str]) -> None:
