@@ -66,9 +66,7 @@ def check(path: Path) -> None:
             else:
                 raise _no_program(path, archive, names)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as e:
-        raise _damaged(
-            path, str(e)
-        ) from e  # RuntimeError: encrypted, or packed in an unknown way
+        raise _damaged(path, str(e)) from e  # RuntimeError: encrypted, or packed in an unknown way
 
 
 def _program(path: Path, archive: zipfile.ZipFile, names: dict[str, str]) -> None:

@@ -114,7 +114,9 @@ def test_a_killed_parent():
         "print(process.ask({'kind': 'pid'}, where='', seconds=60).head['pid'], flush=True)\n"
         "process.ask({'kind': 'hang'}, where='', seconds=60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as parent:
         pid = int(parent.stdout.readline())
         parent.kill()
     deadline = time.monotonic() + 60

@@ -2,7 +2,9 @@
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'edge-deployment-sdk[torch]'")
+torch = pytest.importorskip(
+    "torch", reason="torch is not installed: pip install 'edge-deployment-sdk[torch]'"
+)
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
 import numpy as np  # noqa: E402 - after what may skip
@@ -16,7 +18,9 @@ from converters.shaping import Shaping  # noqa: E402
 from tests.converters.readers.torch_blocks import IMAGES, TOKENS, Blocks  # noqa: E402
 from tests.converters.readers.torch_models import seeded  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(  # torch's own chatter: its deprecated parts use each other
+    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
+)
 TOLERANCE = 1e-4  # of the greatest value, or absolute where that is below 1
 
 
