@@ -45,6 +45,7 @@ class _Programs:
     def export(self, frame: Frame) -> Frame:
         """Write the program as an ONNX file, its inputs and outputs named as `_inputs` and `_outputs` say."""
         program = self._load(frame.head["path"])
+        _check(program)
         converted = torch.onnx.export(program, dynamo=True, verbose=False)
         if converted is None:
             raise InvalidModel("torch.onnx.export made nothing")
@@ -86,9 +87,7 @@ class _Programs:
 
     def _load(self, path: str) -> Any:
         with self._no_pickles(), Path(path).open("rb") as stream:
-            program = load_pt2(stream).exported_programs["model"]  # `torch.export.load` hides what went wrong
-        _check(program)
-        return program
+            return load_pt2(stream).exported_programs["model"]  # `torch.export.load` hides what went wrong
 
     def _audit(self, event: str, args: Sequence[Any]) -> None:
         if self._guarded and event == "pickle.find_class":
@@ -141,7 +140,10 @@ def _outputs(program: Any) -> list[tuple[int, str]]:
 
 def _check(program: Any) -> None:
     """Refuse programs that are no function of their inputs."""
-    changed = list(program.graph_signature.buffers_to_mutate.values())
+    signature = program.graph_signature
+    if any(_writes(node.target) for node in program.graph.nodes if node.op == "call_function"):
+        signature = program.run_decompositions({}).graph_signature  # says what is written for good
+    changed = list(signature.buffers_to_mutate.values())
     if changed:
         raise InvalidModel(
             "the program changes its own buffers when it runs",
@@ -149,7 +151,7 @@ def _check(program: Any) -> None:
             expected="a program in inference mode",
             next_step=f"{_TRAINING} State that is carried must be an input and an output.",
         )
-    changed = list(program.graph_signature.user_inputs_to_mutate.values())
+    changed = list(signature.user_inputs_to_mutate.values())
     if changed:
         raise InvalidModel(
             "the program changes its inputs in place",
@@ -171,6 +173,11 @@ def _check(program: Any) -> None:
                 expected="tensors, and numbers that the export fixed",
                 next_step="Export it with that number fixed.",
             )
+
+
+def _writes(target: Any) -> bool:
+    """Whether an operator changes a tensor in place: `relu_` does."""
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
 
 
 def _failed(frame: Frame, cause: Exception) -> EdgeError:

@@ -54,7 +54,7 @@ def test_prints_are_no_answers(obedient):
 
 
 def test_an_error_keeps_its_class(obedient):
-    """An EdgeError of the child is raised here as what it is; any other becomes what the child makes of it."""
+    """An EdgeError of the child is raised here as what it is; any other, what the child makes of it."""
     with pytest.raises(InvalidRequest, match="not like this"):
         _ask(obedient, "refuse")
     with pytest.raises(InvalidModel, match="ZeroDivisionError"):

@@ -79,7 +79,7 @@ def test_the_shown_network_is_lean(conversion):
     operators = Counter(
         operator.type for operator in read_graph(conversion.artifact.data, where="").operators
     )
-    assert (9 + 4, 2) == (operators["CONV_2D"], operators["DEPTHWISE_CONV_2D"])
+    assert (12, 2) == (operators["CONV_2D"], operators["DEPTHWISE_CONV_2D"])
     assert 2 >= operators["TRANSPOSE"] - 4
 
 
@@ -133,40 +133,34 @@ def test_names_and_nesting_in_a_process_without_torch(folder):
     np.testing.assert_allclose(got["logits"], 0 * linear, atol=1e-6)  # the scale is arange(1)
 
 
-def test_shaping(folder, tmp_path):
-    """Inputs can be bound and images laid channel-last, and the reference follows."""
-    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+class Scaled(torch.nn.Module):
+    """An image convolved and scaled."""
 
-    class Scaled(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.body = module
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = torch.nn.Conv2d(3, 4, 3)
 
-        def forward(self, image, scale):
-            return self.body(image) * scale
+    def forward(self, image, scale):
+        return self.body(image) * scale
 
-    file = tmp_path / "scaled.pt2"
-    program = torch.export.export(Scaled().eval(), (torch.zeros(1, 3, 6, 8), torch.ones(1)))
-    torch.export.save(program, file)
-    model = reader.read(file, Shaping(bind={"scale": np.array([2.0], np.float32)}, layout="nhwc"))
+
+def test_a_module_in_memory():
+    """A module is exported here and shaped as a file is; the reference follows; its file goes with it."""
+    module = seeded(Scaled())
+    model = edge_sdk.load(
+        module,
+        example_inputs=(torch.zeros(1, 3, 6, 8), torch.ones(1)),
+        bind={"scale": [2.0]},
+        layout="nhwc",
+    )
+    assert ("torch", "Scaled") == (model.format, model.name)
     assert [("image", (1, 6, 8, 3))] == [(spec.name, spec.shape) for spec in model.inputs]
     _, run = reader.reference(model)
     image = np.random.default_rng(0).random((1, 6, 8, 3), np.float32)
     (got,) = run({"image": image}).values()
-    expected = 2 * module(torch.from_numpy(image.transpose(0, 3, 1, 2))).detach().numpy()
-    np.testing.assert_allclose(got, expected.transpose(0, 2, 3, 1), rtol=1e-6)
-
-
-def test_a_module_in_memory():
-    """A module is exported here and read as a file is; its file goes with the model."""
-    module = seeded(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()))
-    model = edge_sdk.load(module, example_inputs=(torch.zeros(1, 4),))
-    assert ("torch", "Sequential", (1, 4)) == (model.format, model.name, model.inputs[0].shape)
+    expected = module(torch.from_numpy(image.transpose(0, 3, 1, 2)), torch.tensor([2.0])).detach().numpy()
+    np.testing.assert_allclose(got, expected.transpose(0, 2, 3, 1), atol=1e-5)
     file = model.payload.program
-    name, run = reader.reference(model)
-    x = np.ones((1, 4), np.float32)
-    (got,) = run({model.inputs[0].name: x}).values()
-    np.testing.assert_allclose(got, module(torch.from_numpy(x)).detach().numpy(), rtol=1e-6)
     assert file.is_file()
     del model, run
     assert not file.exists()
@@ -195,7 +189,7 @@ def test_a_module_that_cannot_be_exported():
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(InvalidModel, match="Branches: torch.export.export cannot export"):
+    with pytest.raises(InvalidModel, match=r"Branches: torch\.export\.export cannot export"):
         edge_sdk.load(Branches().eval(), example_inputs=(torch.zeros(2),))
 
 
@@ -272,7 +266,7 @@ def _pickle(path: Path) -> None:
     [
         (
             _state,
-            r"state_dict.*load_state_dict\(torch.load\('net.pt', weights_only=True\)\).*torch.export.save",
+            r"state_dict.*load_state_dict\(torch.load\('net.pt', weights_only=True.*torch.export.save",
         ),
         (_old_state, "state_dict.*load_state_dict"),
         (_whole, r"pickled module.*torch.nn.modules.linear.Linear.*If you trust it.*torch.export.save"),
@@ -358,7 +352,7 @@ def test_pickled_examples_import_nothing(folder, tmp_path):
     file = tmp_path / "examples.pt"
     torch.save(((Harmful(),), {}), file)
     program = _changed(folder, tmp_path / "net.pt2", {"data/sample_inputs/model.pt": file.read_bytes()})
-    with pytest.raises(InvalidModel, match="net.pt2: it holds pickled objects"):
+    with pytest.raises(InvalidModel, match=r"net\.pt2: it holds pickled objects"):
         reader.read(program, Shaping())
     assert not mark.exists()
 
@@ -369,7 +363,7 @@ def test_truncated(folder, tmp_path, share):
     data = (folder / "nested.pt2").read_bytes()
     file = tmp_path / "cut.pt2"
     file.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(InvalidModel, match="cut.pt2: a damaged or truncated"):
+    with pytest.raises(InvalidModel, match=r"cut\.pt2: a damaged or truncated"):
         reader.read(file, Shaping())
 
 

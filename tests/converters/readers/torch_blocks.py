@@ -150,7 +150,8 @@ class Blocks(nn.Module):
 
     def forward(self, image, tokens):
         def run(name, block, x):
-            return (self.layers[name] if name in self.layers else block)(x)
+            layer = self.layers[name] if name in self.layers else block  # noqa: SIM401 - no ModuleDict.get
+            return layer(x)
 
         answers = {name: run(name, block, image) for name, block in IMAGES.items()}
         return answers | {name: run(name, block, tokens) for name, block in TOKENS.items()}
