@@ -30,7 +30,7 @@ from device_agent.errors import (  # noqa: E402
     InvalidRequest,
     MissingDependency,
 )
-from tests.converters.readers.torch_models import Nested, Shown, nested, seeded  # noqa: E402
+from tests.converters.readers.torch_models import Nested, Shown, seeded  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(  # torch's own chatter: its deprecated parts use each other
     "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
@@ -39,21 +39,13 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory) -> Path:
-    """`shown.pt2` and `nested.pt2`, as torch saves them."""
-    place = tmp_path_factory.mktemp("torch")
-    image = torch.export.Dim("batch")
-    shown = torch.export.export(
-        seeded(Shown()), (torch.zeros(2, 3, 32, 32),), dynamic_shapes={"image": {0: image}}
-    )
-    torch.export.save(shown, place / "shown.pt2")
-    torch.export.save(nested(), place / "nested.pt2")
-    return place
+def folder(torch_samples) -> Path:
+    return torch_samples
 
 
 @pytest.fixture(scope="session")
-def shown(folder) -> edge_sdk.Model:
-    return edge_sdk.load(folder / "shown.pt2")
+def shown(torch_shown) -> edge_sdk.Model:
+    return torch_shown
 
 
 @pytest.fixture(scope="session")

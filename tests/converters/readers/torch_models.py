@@ -1,5 +1,8 @@
 """PyTorch modules for tests: one with what typical vision networks are made of, and small ones."""
 
+import warnings
+from pathlib import Path
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -109,3 +112,16 @@ def seeded(module: nn.Module) -> nn.Module:
             # as wide as keeps a layer's output about as large as its input
             tensor.copy_(centred / max(1.0, (tensor[0].numel() if tensor.dim() > 1 else 1) ** 0.5) * 2)
     return module.eval()
+
+
+def save(folder: Path) -> Path:
+    """Save `shown.pt2`, its batch open, and `nested.pt2` in the folder."""
+    batch = torch.export.Dim("batch")
+    with warnings.catch_warnings():  # torch's deprecated parts use each other
+        warnings.simplefilter("ignore")
+        shown = torch.export.export(
+            seeded(Shown()), (torch.zeros(2, 3, 32, 32),), dynamic_shapes={"image": {0: batch}}
+        )
+        torch.export.save(shown, folder / "shown.pt2")
+        torch.export.save(nested(), folder / "nested.pt2")
+    return folder
