@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from converters.progress import Progress, silent
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import torch
 
     from converters.convert import Conversion
     from converters.model import Model
@@ -23,18 +24,20 @@ if TYPE_CHECKING:
 
 
 def load(
-    path: str | Path,
+    path: str | Path | torch.nn.Module | torch.export.ExportedProgram,
     *,
     batch: int = 1,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     bind: Mapping[str, object] | None = None,
     dynamic: Mapping[str, int | Sequence[int]] | None = None,
     layout: str = "keep",
+    example_inputs: Sequence[Any] | None = None,
+    example_kwargs: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Read a model file, fix its inputs and check it.
+    """Read a model file, or take a PyTorch module as it is in memory; fix its inputs and check it.
 
     Args:
-        path: `model.onnx`; the file's ending names its format.
+        path: `model.onnx`; the file's ending names its format. Or a torch module, or an exported program.
         batch: what an open batch dimension becomes.
         input_shapes: whole shapes of inputs, as the source names and lays them out.
         bind: inputs that become constants: a number, a bool, an array, or the name of an `.npy` file.
@@ -42,14 +45,20 @@ def load(
             the runtime; it starts with the size that the axis has here.
         layout: how image inputs and outputs of a channel-first model lie in the compiled one: `keep` or
             `nhwc`.
+        example_inputs: of a torch module only: the positional arguments of its `forward`, as a tuple of
+            tensors; their shapes become the model's.
+        example_kwargs: of a torch module only: the keyword arguments of its `forward`.
 
     Raises:
         FileMissing: no such file.
         InvalidModel: truncated, corrupt, of an unknown format, or with a dimension that stays open.
-        InvalidRequest: `batch` is less than 1, or what is asked of the inputs does not fit the file.
+        InvalidRequest: `batch` is less than 1, or what is asked of the inputs does not fit the file; a
+            module without examples, in training mode, or not on the CPU; or examples for a file.
+        MissingDependency: the package that reads the format is not installed.
     """
     from converters import registry
     from converters.binding import array_of
+    from converters.readers import torch_module
     from converters.shaping import Shaping
     from device_agent.errors import InvalidRequest
 
@@ -64,6 +73,14 @@ def load(
             name: (axes,) if isinstance(axes, int) else tuple(axes) for name, axes in (dynamic or {}).items()
         },
     )
+    if torch_module.is_torch(path):
+        return torch_module.read(path, example_inputs, example_kwargs, shaping)
+    if not isinstance(path, str | Path):
+        raise InvalidRequest(
+            "this is no model", got=type(path).__name__, expected="a path, a torch module or exported program"
+        )
+    if example_inputs is not None or example_kwargs is not None:
+        raise InvalidRequest("example inputs are for a torch module in memory", where=str(path))
     return registry.reader_for(Path(path)).read(Path(path), shaping)
 
 

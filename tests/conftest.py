@@ -1,9 +1,14 @@
 """Fixtures every test may use."""
 
+import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from converters.model import Model
+from tests.converters.readers import ir
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +22,36 @@ def zoo() -> Path:
             pytest.fail(f"EDGE_ZOO_REQUIRED is set and there is no model zoo at {folder}")
         pytest.skip(f"no model zoo at {folder}: set EDGE_ZOO")
     return folder
+
+
+def _needs(*packages: str, extra: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing and os.environ.get("EDGE_TORCH_REQUIRED"):
+        pytest.fail(f"EDGE_TORCH_REQUIRED is set, and {missing[0]} is not installed")
+    if missing:
+        pytest.skip(f"no {missing[0]}: pip install '.[{extra}]'")
+
+
+@pytest.fixture(scope="session")
+def torch_samples(tmp_path_factory) -> Path:
+    """A folder with the exported programs `shown.pt2` and `nested.pt2`; skips without PyTorch."""
+    _needs("torch", "onnxscript", extra="torch")
+    from tests.converters.readers import torch_models
+
+    return torch_models.save(tmp_path_factory.mktemp("torch"))
+
+
+@pytest.fixture(scope="session")
+def torch_shown(torch_samples) -> Model:
+    """`shown.pt2`, read."""
+    from converters.readers.torch import reader
+    from converters.shaping import Shaping
+
+    return reader.read(torch_samples / "shown.pt2", Shaping())
+
+
+@pytest.fixture
+def write_ir() -> Callable[[Path], Path]:
+    """Writes a small OpenVINO IR to a path; skips without OpenVINO."""
+    _needs("openvino", extra="openvino")
+    return ir.write

@@ -101,20 +101,20 @@ class OnnxReader:
         except Exception as e:  # onnxruntime's exceptions have no common base of its own
             raise _invalid(model.path, "ONNX Runtime cannot load it", e) from e
         outputs = [spec.name for spec in model.outputs]
-        images = _images(model)
+        turned = images(model)
 
         def run(inputs: Arrays) -> dict[str, np.ndarray]:
-            feed = {name: x.transpose(0, 3, 1, 2) if name in images else x for name, x in inputs.items()}
+            feed = {name: x.transpose(0, 3, 1, 2) if name in turned else x for name, x in inputs.items()}
             try:
                 made = zip(outputs, session.run(outputs, feed), strict=True)
             except Exception as e:
                 raise _invalid(model.path, "ONNX Runtime cannot run it", e) from e
-            return {name: y.transpose(0, 2, 3, 1) if name in images else y for name, y in made}
+            return {name: y.transpose(0, 2, 3, 1) if name in turned else y for name, y in made}
 
         return f"onnxruntime {onnxruntime.__version__}", run
 
 
-def _images(model: Model) -> frozenset[str]:
+def images(model: Model) -> frozenset[str]:
     """The inputs and outputs that are NCHW in the file and NHWC in the model."""
     from converters.lowering.driver import facts_of
     from converters.lowering.images import image_ends
