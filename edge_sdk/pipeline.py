@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from targets.schema import Target
 
 
-def load(path: str | Path, *, batch: int = 1) -> Model:
+def load(path: str | Path | object, *, batch: int = 1) -> Model:
     """Read a model file and check it.
 
     Args:
-        path: `model.onnx`; the file's ending names its format.
+        path: `model.onnx`; the file's ending names its format, or what is in the folder. A `keras.Model` is
+            taken as it is.
         batch: what an open batch dimension becomes.
 
     Raises:
@@ -38,6 +39,10 @@ def load(path: str | Path, *, batch: int = 1) -> Model:
 
     if batch < 1:
         raise InvalidRequest("the batch must be at least 1", got=str(batch))
+    if not isinstance(path, (str, Path)):
+        from converters.readers.keras import from_memory
+
+        return from_memory(path, Shaping(batch))
     return registry.reader_for(Path(path)).read(Path(path), Shaping(batch))
 
 

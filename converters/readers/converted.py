@@ -83,8 +83,8 @@ def _check_static(model: Any, outputs: Sequence[str], where: str) -> None:
             where=where,
             got="; ".join(flow[:5]) or f"{len(model.subgraphs)} subgraphs",
             expected="operators in one fixed order",
-            next_step="Recurrent layers of a Keras file are written out step by step; of a SavedModel they are "
-            "loops for good: give the .keras file, or export it with `unroll=True` in these layers.",
+            next_step="Recurrent layers of a Keras file are written out step by step; in a SavedModel they "
+            "are loops: give the .keras file, or export it with `unroll=True` in these layers.",
         )
     for position, index in enumerate(main.outputs):
         if _is_open(main.tensors[index]):

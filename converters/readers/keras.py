@@ -28,7 +28,7 @@ def _of_file(path: Path) -> tuple[str, int]:
 reader = TensorFlowReader("keras", _of_file, suffixes=(".keras", ".h5", ".hdf5"))
 
 
-def from_memory(model: Any, shaping: Shaping) -> Model:
+def from_memory(model: object, shaping: Shaping) -> Model:
     """A Keras model that the caller holds, saved to a temporary file and read from there.
 
     Args:
@@ -41,22 +41,24 @@ def from_memory(model: Any, shaping: Shaping) -> Model:
         EdgeError: what `reader.read` raises.
     """
     # the caller has imported the Keras it is of: nothing is imported to look
-    kinds = [module.Model for name in ("keras", "tf_keras") if (module := sys.modules.get(name)) is not None]
-    if not isinstance(model, tuple(kinds)):
+    imported = (sys.modules.get(name) for name in ("keras", "tf_keras"))
+    kinds = tuple(module.Model for module in imported if module is not None)
+    if not isinstance(model, kinds):
         raise InvalidRequest(
             "this is no model that can be read",
             got=type(model).__name__,
             expected="the path of a model file or folder, or a keras.Model",
         )
+    held: Any = model
     folder = tempfile.mkdtemp(prefix="edge-")
-    path = Path(folder) / f"{model.name}.keras"
+    path = Path(folder) / f"{held.name}.keras"
     try:
         try:
-            model.save(path)
+            held.save(path)
         except Exception as e:  # whatever the model's own layers raise
             raise InvalidModel(
                 "Keras cannot save the model",
-                where=str(model.name),
+                where=str(held.name),
                 got=f"{type(e).__name__}: " + " ".join(str(e).split())[:300],
                 next_step="Try `model.save('model.keras')`, or `model.export('folder')` and give the folder.",
             ) from e

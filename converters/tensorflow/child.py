@@ -1,8 +1,8 @@
 """The process that TensorFlow runs in: takes questions on standard input until that ends, one at a time.
 
-    {"kind": "convert" | "run", "format", "path", "sha256", "batch", "shapes"} + tensors  ->
-    {"kind": "converted", "inputs", "outputs", "file"} | {"kind": "outputs", "version"} + tensors |
-    {"kind": "error", "error"}
+{"kind": "convert" | "run", "format", "path", "sha256", "batch", "shapes"} + tensors  ->
+{"kind": "converted", "inputs", "outputs", "file"} | {"kind": "outputs", "version"} + tensors |
+{"kind": "error", "error"}
 """
 
 from __future__ import annotations

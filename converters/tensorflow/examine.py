@@ -31,14 +31,16 @@ _WEIGHTS_ONLY = (
 # namespaces of TensorFlow's functions that a layer of a functional model may call, and names at its top
 _CALLED = ("math.", "nn.", "linalg.", "image.", "signal.", "__operators__.", "keras.activations.")
 _CALLED_TOP = frozenset(
-    "abs add add_n argmax argmin argsort broadcast_to cast clip_by_value concat constant convert_to_tensor cos "
-    "cosh cumsum divide einsum equal erf exp expand_dims eye fill floor gather gather_nd greater greater_equal "
-    "identity less less_equal linspace logical_and logical_not logical_or matmul maximum meshgrid minimum "
-    "multiply negative norm not_equal one_hot ones ones_like pad pow range rank realdiv reduce_all reduce_any "
-    "reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod reduce_sum repeat reshape reverse roll "
-    "round rsqrt scalar_mul shape sigmoid sign sin sinh size slice softmax sort space_to_depth split sqrt "
-    "square squeeze stack stop_gradient strided_slice subtract tan tanh tensordot tile transpose truediv "
-    "unstack where zeros zeros_like".split()
+    """
+    abs add add_n argmax argmin argsort broadcast_to cast clip_by_value concat constant
+    convert_to_tensor cos cosh cumsum divide einsum equal erf exp expand_dims eye fill floor gather
+    gather_nd greater greater_equal identity less less_equal linspace logical_and logical_not logical_or
+    matmul maximum meshgrid minimum multiply negative norm not_equal one_hot ones ones_like pad pow
+    range rank realdiv reduce_all reduce_any reduce_logsumexp reduce_max reduce_mean reduce_min
+    reduce_prod reduce_sum repeat reshape reverse roll round rsqrt scalar_mul shape sigmoid sign sin
+    sinh size slice softmax sort space_to_depth split sqrt square squeeze stack stop_gradient
+    strided_slice subtract tan tanh tensordot tile transpose truediv unstack where zeros zeros_like
+    """.split()  # noqa: SIM905 - a list of as many quoted words is harder to read
 )
 _CALLERS = {"TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty"}
 
@@ -113,7 +115,7 @@ def _hdf5(path: Path) -> KerasFile:
     try:
         with h5py.File(path, "r") as file:
             config = _text(file.attrs.get("model_config"))
-            weights = file["model_weights"] if "model_weights" in file else file
+            weights = file.get("model_weights", file)
             version = _text(weights.attrs.get("keras_version")) or _text(file.attrs.get("keras_version"))
         parsed = json.loads(config) if config is not None else None
     except Exception as e:  # h5py raises OSError, KeyError, RuntimeError, ... as its C library fails
@@ -180,7 +182,9 @@ def _refusal(entry: dict[str, Any]) -> str | None:
     if kind in _CALLERS:
         called = str(own.get("function") or own.get("method_name") or own.get("attr_name") or "")
         if kind in ("TFOpLambda", "ClassMethod") and not (
-            called in _CALLED_TOP or called.startswith(_CALLED) or called.removeprefix("compat.v1.") in _CALLED_TOP
+            called in _CALLED_TOP
+            or called.startswith(_CALLED)
+            or called.removeprefix("compat.v1.") in _CALLED_TOP
         ):
             return f"{name} calls tf.{called}"
     return None

@@ -55,11 +55,14 @@ def open_file(job: Job, file: KerasFile) -> Source:
 
 def _load(job: Job, file: KerasFile) -> tuple[Any, ModuleType]:
     """The model, and the Keras that loaded it: the one it was saved with goes first."""
+    order = [_by_keras, _by_tf_keras]
+    if file.version.startswith("2."):
+        order.reverse()
     refusals: list[tuple[str, Exception]] = []
     with tempfile.TemporaryDirectory() as folder:
         link = Path(folder) / f"model{file.ending}"  # Keras goes by the ending, we by the content
         link.symlink_to(Path(job.path).resolve())
-        for load in (_by_tf_keras, _by_keras) if file.version.startswith("2.") else (_by_keras, _by_tf_keras):
+        for load in order:
             try:
                 return load(link)
             except ImportError as e:
@@ -123,7 +126,7 @@ def _unique(names: list[str]) -> tuple[str, ...]:
 
 def _packed(keras: ModuleType, model: Any, tensors: list[Any]) -> Any:
     """The inputs in the structure that the model was built with."""
-    if len(tensors) == 1 and not isinstance(model.input, dict):
+    if isinstance(model, keras.Sequential):  # has one input, and no structure to ask for
         return tensors[0]
     if keras.__name__ == "tf_keras":
         import tensorflow as tf
@@ -150,7 +153,9 @@ def _recurrent(model: Any) -> list[Any]:
 def _unrolled(model: Any) -> Iterator[bool]:
     """The model's recurrent layers written out step by step instead of as a loop; whether there are any."""
     layers = _recurrent(model)
-    before = [(layer, key, getattr(layer, key)) for layer in layers for key in _LOOPING if hasattr(layer, key)]
+    before = [
+        (layer, key, getattr(layer, key)) for layer in layers for key in _LOOPING if hasattr(layer, key)
+    ]
     try:
         for layer, key, _ in before:
             setattr(layer, key, _LOOPING[key])

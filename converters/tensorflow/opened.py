@@ -71,7 +71,7 @@ class Opened:
         self._check(function, unrolled=unrolled)
         try:
             return _converted(function, with_tensorflow_operators=False)
-        except Exception as first:
+        except Exception as first:  # noqa: BLE001 - ConverterError, ValueError, RuntimeError, ...; kept
             try:
                 return _converted(function, with_tensorflow_operators=True)
             except Exception as e:
@@ -110,8 +110,8 @@ class Opened:
                 where=self._path,
                 got=str(len(nodes)),
                 expected=f"at most {MOST_NODES}",
-                next_step="Give fewer time steps with `--input-shape`, or make the state an input and an output "
-                "and run one step at a time.",
+                next_step="Give fewer time steps with `--input-shape`, or make the state an input and an "
+                "output, and run one step at a time.",
             )
 
     def _invalid(self, what: str, error: Exception) -> InvalidModel:

@@ -51,9 +51,11 @@ class TensorFlow:
 
     Args:
         answer_s: how long one answer may take before the child is ended as hung.
+        idle_s: how long the child waits for the next question before it ends by itself.
     """
 
     answer_s: float = ANSWER_S
+    idle_s: float = IDLE_S
     _running: _Running | None = field(default=None, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
@@ -101,7 +103,7 @@ class TensorFlow:
 
     def _exchange(self, message: bytes, about: str) -> Frame:
         for _ in range(2):  # the first child may be ending just now because it was idle
-            running = self._running or _start()
+            running = self._running or _start(self.idle_s)
             self._running = running
             timer = threading.Timer(self.answer_s, _end_hung, [running])
             timer.start()
@@ -140,13 +142,13 @@ def _end_hung(running: _Running) -> None:
     running.kill()
 
 
-def _start() -> _Running:
+def _start(idle_s: float) -> _Running:
     if importlib.util.find_spec("tensorflow") is None:
         raise MissingDependency("tensorflow is missing", next_step=INSTALL)
     home = tempfile.TemporaryDirectory(prefix="edge-")
     chatter = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "converters.tensorflow.child", str(IDLE_S)],
+        [sys.executable, "-P", "-m", "converters.tensorflow.child", str(idle_s)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=chatter,
@@ -161,7 +163,11 @@ def _environment(own: Mapping[str, str], home: str) -> dict[str, str]:
     root = str(Path(converters.__file__).parents[1])
     path = [root, *own.get("PYTHONPATH", "").split(os.pathsep)]
     return {
-        **{name: value for name, value in own.items() if name not in ("TF_USE_LEGACY_KERAS", "PYTHONWARNINGS")},
+        **{
+            name: value
+            for name, value in own.items()
+            if name not in ("TF_USE_LEGACY_KERAS", "PYTHONWARNINGS")
+        },
         "PYTHONPATH": os.pathsep.join(entry for entry in path if entry),
         "KERAS_BACKEND": "tensorflow",
         "KERAS_HOME": home,  # Keras writes its settings there on import
@@ -193,7 +199,9 @@ def _lost(code: int, chatter: str, about: str, overdue_s: float | None) -> EdgeE
 def last_words(chatter: str) -> list[str]:
     """The line of a log that says why a process died: a failed check, an exception, else the last one."""
     lines = [" ".join(line.split()) for line in chatter.splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith("F0000") or "Check failed" in line or "Error:" in line]
+    telling = [
+        line for line in lines if line.startswith("F0000") or "Check failed" in line or "Error:" in line
+    ]
     return [line[:300] for line in (telling or lines)[-1:]]
 
 

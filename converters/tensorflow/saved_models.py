@@ -18,11 +18,14 @@ _EXPORT = (
 )
 # operators that read and write files or call back into Python; a model has no business with them
 _REACHING = frozenset(
-    "ReadFile WriteFile MatchingFiles PyFunc PyFuncStateless EagerPyFunc WholeFileReader WholeFileReaderV2 "
-    "TextLineReader TextLineReaderV2 FixedLengthRecordReader FixedLengthRecordReaderV2 TFRecordReader "
-    "TFRecordReaderV2 LMDBReader Save SaveSlices Restore RestoreSlice DebugIdentity DebugIdentityV2 "
-    "CreateSummaryFileWriter CreateSummaryDbWriter RpcCall RpcClient RpcServer PrintV2 DatasetToTFRecord "
-    "SaveDataset SaveDatasetV2 LoadDataset TFRecordDataset TextLineDataset FixedLengthRecordDataset".split()
+    """
+    ReadFile WriteFile MatchingFiles PyFunc PyFuncStateless EagerPyFunc WholeFileReader
+    WholeFileReaderV2 TextLineReader TextLineReaderV2 FixedLengthRecordReader FixedLengthRecordReaderV2
+    TFRecordReader TFRecordReaderV2 LMDBReader Save SaveSlices Restore RestoreSlice DebugIdentity
+    DebugIdentityV2 CreateSummaryFileWriter CreateSummaryDbWriter RpcCall RpcClient RpcServer PrintV2
+    DatasetToTFRecord SaveDataset SaveDatasetV2 LoadDataset TFRecordDataset TextLineDataset
+    FixedLengthRecordDataset
+    """.split()  # noqa: SIM905 - a list of as many quoted words is harder to read
 )
 
 
@@ -78,7 +81,10 @@ def _examine(path: str) -> tuple[list[str], list[str]]:
         stored = saved_model_pb2.SavedModel.FromString((Path(path) / "saved_model.pb").read_bytes())
     except Exception as e:  # protobuf's DecodeError has a different home in each of its implementations
         raise InvalidModel(
-            "saved_model.pb is truncated, corrupt or no SavedModel", where=path, got=str(e)[:200], next_step=_AGAIN
+            "saved_model.pb is truncated, corrupt or no SavedModel",
+            where=path,
+            got=str(e)[:200],
+            next_step=_AGAIN,
         ) from e
     graphs = list(stored.meta_graphs)
     if not graphs:

@@ -51,7 +51,9 @@ def _check_names(inputs: Sequence[End], named: Mapping[str, object], path: str) 
     names = [end.name for end in inputs]
     for name in named:
         if name not in names:
-            raise InvalidRequest("the model has no such input", where=path, got=name, expected=", ".join(names))
+            raise InvalidRequest(
+                "the model has no such input", where=path, got=name, expected=", ".join(names)
+            )
 
 
 def _check_dtype(end: End, job: Job) -> None:

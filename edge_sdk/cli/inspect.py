@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edge_sdk.cli.options import BATCH, MODEL
-from edge_sdk.cli.output import common, emit
+from edge_sdk.cli.output import common, emit, progress
 
 
 @click.command("inspect", short_help="Show a model's inputs, outputs, operators and sizes.")
@@ -21,7 +21,9 @@ def command(path: Path, batch: int, json_to: str | None) -> None:
     from edge_sdk import pipeline
     from edge_sdk.report import text
 
-    model = pipeline.load(path, batch=batch)
+    with progress() as tell:
+        tell("read the model", 0, 0)
+        model = pipeline.load(path, batch=batch)
     result = {
         "name": model.name,
         "path": str(model.path),
