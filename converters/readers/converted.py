@@ -74,7 +74,8 @@ def _check_static(model: Any, outputs: Sequence[str], where: str) -> None:
         return names[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     def place(operator: Any) -> str:
-        return _text(main.tensors[operator.outputs[0]].name) if len(operator.outputs) else ""
+        name = _text(main.tensors[operator.outputs[0]].name) if len(operator.outputs) else ""
+        return name.split(";")[0]  # the layer's name, then those of the calls that it stood in
 
     if len(model.subgraphs) > 1:
         flow = [f"{kind(op)} at {place(op)!r}" for op in main.operators if kind(op) in ("WHILE", "IF")]

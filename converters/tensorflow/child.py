@@ -37,7 +37,7 @@ def main() -> None:
         try:
             question = questions.get(timeout=float(sys.argv[1]))
         except queue.Empty:
-            return
+            os._exit(0)  # the listening thread holds standard input, which Python would wait for
         try:
             answer = _answer(question, models)
         except EdgeError as e:

@@ -42,7 +42,7 @@ def open_file(job: Job, file: KerasFile) -> Source:
             where=f"{job.path}: {', '.join(keeping)}",
             got="stateful=True",
             expected="stateful=False",
-            next_step="Make the state an input (`initial_state`) and an output (`return_state`) of the model.",
+            next_step="Make the state an input (`initial_state`) and an output (`return_state`).",
         )
     return Source(
         tuple(_end(tensor) for tensor in inputs),
@@ -110,7 +110,11 @@ def _end(tensor: Any) -> End:
 
 def _output_names(model: Any) -> list[str]:
     names = getattr(model, "output_names", None)
-    return list(names) if names else [f"output_{index}" for index in range(len(model.outputs))]
+    if names:
+        return list(names)
+    if type(model).__name__ == "Sequential":  # of Keras 3: has one output, and no name for it
+        return [model.layers[-1].name]
+    return [f"output_{index}" for index in range(len(model.outputs))]
 
 
 def _unique(names: list[str]) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def _of_batch(end: End, job: Job) -> tuple[int, ...]:
             got="an unknown size",
             expected="a fixed size",
             next_step=f"Give the whole shape: `--input-shape {end.name}="
-            + ",".join(str(job.batch if size is None else size) for size in shape)
-            + "`, with the sizes you want.",
+            + ",".join("?" if size is None else str(size) for size in shape)
+            + "`, with a size for each ?.",
         )
     return static

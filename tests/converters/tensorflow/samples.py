@@ -35,7 +35,7 @@ def keras_files(folder: Path) -> None:
     size = keras.Input((None, None, 3), name="image")
     keras.Model(size, layers.Conv2D(2, 3, name="features")(size)).save(folder / "open.keras")
 
-    steps = keras.Input((5, 3), name="steps")
+    steps = keras.Input((3, 3), name="steps")
     hidden = layers.LSTM(4, return_sequences=True)(steps)
     hidden = layers.Bidirectional(layers.GRU(3, return_sequences=True))(hidden)
     recurrent = keras.Model(steps, layers.SimpleRNN(2, name="last")(hidden))
@@ -86,7 +86,6 @@ def saved_models(folder: Path) -> None:
         def __init__(self):
             super().__init__()
             self.weights = tf.Variable([[0.1, 0.2], [0.3, 0.4], [0.5, -0.6], [0.7, 0.8]], name="weights")
-            self.count = tf.Variable(0.0, name="count")
 
         @tf.function(input_signature=[tf.TensorSpec([None, 4]), tf.TensorSpec([None, 2])])
         def dense(self, x, offset):
@@ -97,35 +96,31 @@ def saved_models(folder: Path) -> None:
         def one(self, x):
             return {"y": tf.nn.relu(x @ self.weights)}
 
-        @tf.function(input_signature=[tf.TensorSpec([3, 3])])
-        def cholesky(self, x):
-            return {"y": tf.nn.relu(tf.linalg.cholesky(x))}
+    def cholesky(x):
+        return {"y": tf.nn.relu(tf.linalg.cholesky(x))}
 
-        @tf.function(input_signature=[tf.TensorSpec([None, 4])])
-        def counting(self, x):
-            return {"y": x + self.count.assign_add(1.0)}
+    def reading(x):
+        return {"y": x + tf.cast(tf.strings.length(tf.io.read_file("/etc/hostname")), tf.float32)}
 
-        @tf.function(input_signature=[tf.TensorSpec([None, 4])])
-        def reading(self, x):
-            return {"y": x + tf.cast(tf.strings.length(tf.io.read_file("/etc/hostname")), tf.float32)}
+    def selecting(x):
+        return {"y": tf.boolean_mask(x, x > 0)}
 
-        @tf.function(input_signature=[tf.TensorSpec([None, 4])])
-        def selecting(self, x):
-            return {"y": tf.boolean_mask(x, x > 0)}
+    def counting(x):
+        return {"y": x + counter.assign_add(1.0)}
 
-    module = Module()
-    signatures = {
+    module, counter = Module(), tf.Variable(0.0)
+    for name, signature in {
         "dense": module.dense,
         "one": {"only": module.one},
         "several": {"first": module.one, "second": module.dense},
-        "cholesky": module.cholesky,
-        "counting": module.counting,
-        "reading": module.reading,
-        "selecting": module.selecting,
         "none": None,
-    }
-    for name, signature in signatures.items():
+    }.items():
         tf.saved_model.save(module, str(folder / name), signatures=signature)
+    for function in (cholesky, reading, selecting, counting):
+        alone = tf.Module()
+        alone.counter = counter
+        alone.call = tf.function(function, input_signature=[tf.TensorSpec([3, 3])])
+        tf.saved_model.save(alone, str(folder / function.__name__), signatures=alone.call)
 
 
 def in_memory(folder: Path) -> None:
