@@ -9,6 +9,8 @@ python=${EDGE_PYTHON:-python3}
     exit 2
 }
 
+DEV_EXTRAS=dev,keras # what the tests need
+
 # make_venv EXTRAS: installs '.[EXTRAS]' into .venv unless this pyproject.toml was installed with them before
 make_venv() {
     local extras=$1 stamp
