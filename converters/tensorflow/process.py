@@ -103,17 +103,11 @@ class TensorFlow:
 
     def _exchange(self, message: bytes, about: str) -> Frame:
         for _ in range(2):  # the first child may be ending just now because it was idle
-            running = self._running or _start(self.idle_s)
-            self._running = running
-            timer = threading.Timer(self.answer_s, _end_hung, [running])
-            timer.start()
             try:
-                answer = _spoken(running, message)
+                running, answer = self._once(message)
             except BaseException:  # Ctrl-C among them: the child may be anywhere in its work
                 self.stop()
                 raise
-            finally:
-                timer.cancel()
             if answer is not None and not running.overdue:
                 return answer
             code = running.process.wait()
@@ -122,6 +116,16 @@ class TensorFlow:
             if code != 0 or running.overdue:
                 break
         raise _lost(code, chatter, about, self.answer_s if running.overdue else None)
+
+    def _once(self, message: bytes) -> tuple[_Running, Frame | None]:
+        running = self._running = self._running or _start(self.idle_s)
+        timer = threading.Timer(self.answer_s, _end_hung, [running])
+        timer.daemon = True
+        try:
+            timer.start()
+            return running, _spoken(running, message)
+        finally:
+            timer.cancel()
 
 
 def _spoken(running: _Running, message: bytes) -> Frame | None:

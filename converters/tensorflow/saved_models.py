@@ -27,6 +27,7 @@ _REACHING = frozenset(
     FixedLengthRecordDataset
     """.split()  # noqa: SIM905 - a list of as many quoted words is harder to read
 )
+_SAVING = frozenset({"SaveV2", "MergeV2Checkpoints", "RestoreV2"})
 
 
 def open_folder(job: Job) -> Source:
@@ -93,9 +94,7 @@ def _examine(path: str) -> tuple[list[str], list[str]]:
     names = [
         name for name in graph.signature_def if not name.startswith("__saved_model_")
     ]  # such are TensorFlow's own
-    functions = graph.graph_def.library.function
-    nodes = [*graph.graph_def.node, *(node for function in functions for node in function.node_def)]
-    reaching = sorted({node.op for node in nodes} & _REACHING)
+    reaching = _reaching(graph)
     if reaching:
         raise UnsupportedOperator(
             "the SavedModel reaches files or Python code, which a model file may not do here",
@@ -106,3 +105,25 @@ def _examine(path: str) -> tuple[list[str], list[str]]:
     if not names:
         raise InvalidModel("the SavedModel has no signatures", where=path, next_step=_EXPORT)
     return list(graph.meta_info_def.tags), sorted(names)
+
+
+def _reaching(graph: Any) -> list[str]:
+    """The operators of a MetaGraphDef that reach files or Python code.
+
+    Every SavedModel holds functions that save and restore its variables, which nobody calls: in those that
+    can be called such operators count too.
+    """
+    bodies = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
+    nodes = [*graph.graph_def.node, *(node for body in bodies.values() for node in body)]
+    found = {node.op for node in nodes} & _REACHING
+    waiting, seen = list(graph.object_graph_def.concrete_functions), set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for node in bodies.get(name, ()):
+            found |= {node.op} & _SAVING
+            for value in node.attr.values():
+                waiting += [value.func.name, *(function.name for function in value.list.func)]
+    return sorted(found)

@@ -26,6 +26,16 @@ def test_the_only_signature(keras_samples):
     assert ["y"] == [spec.name for spec in reader.read(keras_samples / "one", Shaping()).outputs]
 
 
+def test_tensorflow_1(keras_samples):
+    """A SavedModel of TensorFlow 1 with a signature is read as any other."""
+    model = reader.read(keras_samples / "old", Shaping(2))
+    assert [("feed", (2, 4)), ("out", (2, 4))] == [(s.name, s.shape) for s in (*model.inputs, *model.outputs)]
+    _, run = reader.reference(model)
+    np.testing.assert_array_equal(
+        np.full((2, 4), 6, np.float32), run({"feed": np.full((2, 4), 2, np.float32)})["out"]
+    )
+
+
 def test_an_operator_of_tensorflow(keras_samples):
     """An operator that TFLite has not is a no with its TensorFlow name; the others are judged as ever."""
     model = reader.read(keras_samples / "cholesky", Shaping())
@@ -42,6 +52,8 @@ def test_an_operator_of_tensorflow(keras_samples):
     [
         ("several", InvalidModel, "first, second, expected serving_default"),
         ("none", InvalidModel, r"no signatures.*model\.export"),
+        ("old_bare", InvalidModel, "no signatures"),
+        ("saving", UnsupportedOperator, "SaveV2"),
         ("loops", UnsupportedOperator, "WHILE at '.*lstm.*unroll=True"),
         ("counting", UnsupportedOperator, "changes its own variables"),
         ("reading", UnsupportedOperator, "ReadFile"),

@@ -102,6 +102,10 @@ def saved_models(folder: Path) -> None:
     def reading(x):
         return {"y": x + tf.cast(tf.strings.length(tf.io.read_file("/etc/hostname")), tf.float32)}
 
+    def saving(x):
+        tf.raw_ops.SaveV2(prefix="stolen", tensor_names=["x"], shape_and_slices=[""], tensors=[x])
+        return {"y": x + 1}
+
     def selecting(x):
         return {"y": tf.boolean_mask(x, x > 0)}
 
@@ -116,11 +120,26 @@ def saved_models(folder: Path) -> None:
         "none": None,
     }.items():
         tf.saved_model.save(module, str(folder / name), signatures=signature)
-    for function in (cholesky, reading, selecting, counting):
+    for function in (cholesky, reading, saving, selecting, counting):
         alone = tf.Module()
         alone.counter = counter
         alone.call = tf.function(function, input_signature=[tf.TensorSpec([3, 3])])
         tf.saved_model.save(alone, str(folder / function.__name__), signatures=alone.call)
+
+
+def of_tensorflow_1(folder: Path) -> None:
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 4], name="x")
+        y = x * v1.get_variable("scale", [4], initializer=v1.constant_initializer(3.0))
+        session.run(v1.global_variables_initializer())
+        signature = v1.saved_model.predict_signature_def({"feed": x}, {"out": y})
+        for name, signatures in (("old", {"serving_default": signature}), ("old_bare", None)):
+            builder = v1.saved_model.Builder(str(folder / name))
+            builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+            builder.save()
 
 
 def in_memory(folder: Path) -> None:
@@ -146,5 +165,5 @@ def in_memory(folder: Path) -> None:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    for make in (keras_files, legacy_files, saved_models, in_memory):
+    for make in (keras_files, legacy_files, saved_models, of_tensorflow_1, in_memory):
         make(target)
