@@ -1,4 +1,4 @@
-"""Real networks as Keras and SavedModel files: as few operators as the native route, and TensorFlow agrees."""
+"""Real networks as Keras and SavedModel files: as few operators as natively, and TensorFlow agrees."""
 
 import pytest
 
