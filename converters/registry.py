@@ -46,6 +46,7 @@ def reader_for(path: Path) -> Reader:
     if not path.exists():
         raise FileMissing("no such model file", where=str(path))
     by_suffix: dict[str, Reader] = {}
+    markers: list[str] = []
     for name in _declared(READERS):
         candidate = reader(name)
         for suffix in candidate.suffixes:
@@ -53,6 +54,7 @@ def reader_for(path: Path) -> Reader:
                 raise _duplicate(f"readers of {suffix} files", [by_suffix[suffix].name, name])
             by_suffix[suffix] = candidate
         for marker in candidate.folders:
+            markers.append(marker)
             if (path / marker).is_file():
                 return candidate
     file_name = path.name.lower()
@@ -62,7 +64,9 @@ def reader_for(path: Path) -> Reader:
             "this is no model file that can be read",
             where=str(path),
             got="a folder" if path.is_dir() else f"a {path.suffix or 'nameless'} file",
-            expected="a file ending in " + " or ".join(sorted(by_suffix)),
+            expected=f"a file ending in {' or '.join(sorted(by_suffix))}, "
+            f"or a folder with {' or '.join(markers)}",
+            next_step=f"Give the folder that holds {path.name}." if path.name in markers else None,
         )
     return by_suffix[max(endings, key=len)]
 

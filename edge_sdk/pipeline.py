@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    path: str | Path | torch.nn.Module | torch.export.ExportedProgram,
+    path: str | Path | object,
     *,
     batch: int = 1,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -34,10 +34,11 @@ def load(
     example_inputs: Sequence[Any] | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Read a model file, or take a PyTorch module as it is in memory; fix its inputs and check it.
+    """Read a model file, or take a model as it is in memory; fix its inputs and check it.
 
     Args:
-        path: `model.onnx`; the file's ending names its format. Or a torch module, or an exported program.
+        path: `model.onnx`; the file's ending names its format, or what is in the folder. Or a
+            `torch.nn.Module`, a `torch.export.ExportedProgram` or a `keras.Model`.
         batch: what an open batch dimension becomes.
         input_shapes: whole shapes of inputs, as the source names and lays them out.
         bind: inputs that become constants: a number, a bool, an array, or the name of an `.npy` file.
@@ -58,7 +59,7 @@ def load(
     """
     from converters import registry
     from converters.binding import array_of
-    from converters.readers import torch_module
+    from converters.readers import keras, torch_module
     from converters.shaping import Shaping
     from device_agent.errors import InvalidRequest
 
@@ -75,12 +76,10 @@ def load(
     )
     if torch_module.is_torch(path):
         return torch_module.read(path, example_inputs, example_kwargs, shaping)
-    if not isinstance(path, str | Path):
-        raise InvalidRequest(
-            "this is no model", got=type(path).__name__, expected="a path, a torch module or exported program"
-        )
     if example_inputs is not None or example_kwargs is not None:
         raise InvalidRequest("example inputs are for a torch module in memory", where=str(path))
+    if not isinstance(path, str | Path):
+        return keras.from_memory(path, shaping)
     return registry.reader_for(Path(path)).read(Path(path), shaping)
 
 

@@ -1,7 +1,10 @@
 """Fixtures every test may use."""
 
+import fcntl
 import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +29,8 @@ def zoo() -> Path:
 
 def _needs(*packages: str, extra: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing and os.environ.get("EDGE_TORCH_REQUIRED"):
-        pytest.fail(f"EDGE_TORCH_REQUIRED is set, and {missing[0]} is not installed")
+    if missing and os.environ.get("EDGE_EXTRAS_REQUIRED"):
+        pytest.fail(f"EDGE_EXTRAS_REQUIRED is set, and {missing[0]} is not installed")
     if missing:
         pytest.skip(f"no {missing[0]}: pip install '.[{extra}]'")
 
@@ -55,3 +58,25 @@ def write_ir() -> Callable[[Path], Path]:
     """Writes a small OpenVINO IR to a path; skips without OpenVINO."""
     _needs("openvino", extra="openvino")
     return ir.write
+
+
+@pytest.fixture(scope="session")
+def keras_samples(tmp_path_factory) -> Path:
+    """A folder with small Keras and SavedModel files, made once for all workers; skips without TensorFlow."""
+    _needs("tensorflow", "tf_keras", extra="keras")
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # each worker has its own below it
+    folder = shared / "keras_samples"
+    with (shared / "keras_samples.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "memory.json").exists():  # which is made last
+            folder.mkdir()
+            script = ROOT / "tests/converters/tensorflow/samples.py"
+            environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "KERAS_HOME": str(folder / ".keras")}
+            environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+            made = subprocess.run(
+                [sys.executable, str(script), str(folder)], capture_output=True, text=True, env=environment
+            )
+            assert 0 == made.returncode, made.stderr
+    return folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edge_sdk.cli.options import BATCH, MODEL, ShapeOptions, shaping
-from edge_sdk.cli.output import common, emit
+from edge_sdk.cli.output import common, emit, progress
 
 
 @click.command("inspect", short_help="Show a model's inputs, outputs, operators and sizes.")
@@ -21,7 +21,9 @@ def command(path: Path, batch: int, shapes: ShapeOptions, json_to: str | None) -
     from device_agent import codec
     from edge_sdk.report import text
 
-    model = shapes.load(path, batch)
+    with progress() as tell:
+        tell("read the model", 0, 0)
+        model = shapes.load(path, batch)
     result = {
         "name": model.name,
         "path": str(model.path),

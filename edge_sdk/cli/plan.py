@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge_sdk.cli.options import PlanOptions, ShapeOptions, planning
-from edge_sdk.cli.output import common, emit
+from edge_sdk.cli.output import common, emit, progress
 
 EXIT_REFUSED = 5  # of UnsupportedOperator
 
@@ -34,7 +34,9 @@ def command(
     from device_agent import codec
     from edge_sdk.report import text
 
-    _, plan = PlanOptions(path, target, precision, io_kind, batch, shapes).plan()
+    with progress() as tell:
+        tell("read the model", 0, 0)
+        _, plan = PlanOptions(path, target, precision, io_kind, batch, shapes).plan()
     emit(codec.to_json(plan), json_to, lambda: text.print_plan(plan))
     if not plan.accepted:
         ctx.exit(EXIT_REFUSED)
