@@ -10,8 +10,6 @@ from converters.progress import Progress, silent
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult
 
 if TYPE_CHECKING:
-    import torch
-
     from converters.convert import Conversion
     from converters.model import Model
     from converters.partition.types import Plan

@@ -47,7 +47,7 @@ def from_memory(model: object, shaping: Shaping) -> Model:
         raise InvalidRequest(
             "this is no model that can be read",
             got=type(model).__name__,
-            expected="the path of a model file or folder, a keras.Model, a torch module or an exported program",
+            expected="the path of a model file or folder, a keras.Model, a torch module or program",
         )
     held: Any = model
     folder = tempfile.mkdtemp(prefix="edge-")
