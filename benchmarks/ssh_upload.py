@@ -1,12 +1,19 @@
 """Push of a blob to an agent over SSH, against `scp` of the same file to the same server.
 
-    python benchmarks/ssh_upload.py [-n 5] [--mb 100] [--json FILE]
+    python benchmarks/ssh_upload.py [-n 7] [--mb 100] [--wait 10] [--json FILE]
 
 Starts an OpenSSH server and an agent on loopback. Rounds are interleaved: each pushes a blob of new random
-bytes to the agent (connecting, checking every chunk, syncing it, hashing the whole: all that `edge deploy`
-does to have it there) and copies the same file with `scp`, then with `scp` and `sync` of the copy, which is
-the fair peer: the agent never says that it has a chunk which a power cut could take. Prints medians and
-ratios of throughput.
+bytes to the agent and copies the same file with `scp`, then with `scp` and `sync` of the copy, which is the
+fair peer: the agent never says that it has a chunk which a power cut could take. Both connect anew each time.
+
+    push             connecting, checking every chunk, syncing it, hashing the whole: all that `edge deploy`
+                     does to have the blob there, up to the agent's answer that it has it
+    of it, sending   the same without connecting: the requests for the blob and for the manifest
+    activation       what follows in `edge deploy`: reading back, preflight and probe with the null runtime
+    connecting       `ssh` of a command that does nothing, for what of `scp` is not sending
+
+Prints medians, CPU seconds (user and system, of client, server and agent together) and ratios of throughput;
+the machine's load before each round is printed and kept, since a busy machine makes any of it slower.
 """
 
 from __future__ import annotations
@@ -20,6 +27,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -30,9 +39,60 @@ from edge_sdk.devices.transports.ssh import SshTransport
 from edge_sdk.devices.upload import push
 from tests.sshd import HOST, Sshd, bridge, serving, sshd
 
+QUIET_LOAD = 0.5
+PUSH, SENDING, ACTIVATION = "push", "of it, sending", "activation"
+SCP, SCP_SYNC, CONNECTING = "scp", "scp and sync", "connecting"
 
-def push_bundle(server: Sshd, state: Path, blob: bytes, folder: Path) -> float:
-    """Seconds that a push of `blob` takes, from connecting to the agent's answer that it has it."""
+
+class Cpu:
+    """The CPU seconds of the processes that take part: this one, the server's and the agent's, and theirs."""
+
+    def __init__(self, *pids: int) -> None:
+        self._pids = pids
+
+    def seconds(self) -> float:
+        """What they have used up to now, once all sessions of the server have ended."""
+        deadline = time.monotonic() + 5
+        while any(map(_children, self._pids)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return sum(os.times()[:4]) + sum(map(_used, self._pids))
+
+
+def _children(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().strip()
+
+
+def _used(pid: int) -> float:
+    """User and system time of a process and its children that have ended, proc(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+class Rounds:
+    """What each case took, round by round."""
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self.wall: dict[str, list[float]] = {}
+        self.cpu: dict[str, list[float]] = {}
+
+    @contextmanager
+    def timed(self, case: str) -> Iterator[None]:
+        """Take the time of what is done in the context."""
+        begin = time.perf_counter()
+        yield
+        self.wall.setdefault(case, []).append(time.perf_counter() - begin)
+
+    @contextmanager
+    def accounted(self, case: str) -> Iterator[None]:
+        """Take the CPU time of what is done in the context, and of the sessions that end with it."""
+        begin = self._cpu.seconds()
+        yield
+        self.cpu.setdefault(case, []).append(self._cpu.seconds() - begin)
+
+
+def push_bundle(rounds: Rounds, server: Sshd, state: Path, blob: bytes, folder: Path) -> None:
+    """Push a bundle of one blob, and activate it."""
     spec = TensorSpec("x", "float32", (1, 1))
     config = BundleConfig(
         name="big", target="null", architecture="host", runtime="null", runtime_version="1", model="model",
@@ -41,79 +101,116 @@ def push_bundle(server: Sshd, state: Path, blob: bytes, folder: Path) -> float:
     )  # fmt: skip
     bundle = write_bundle(folder, config, {"model": (MODEL_TYPE, blob)})
     transport = SshTransport(server.settings(), bridge(state))
-    begin = time.perf_counter()
-    transport.open()
-    client = AgentClient(transport)
-    sent = push(client, bundle, lambda *_: None)
-    taken = time.perf_counter() - begin
-    client.close()
-    transport.close()
+    with rounds.accounted(PUSH):
+        with rounds.timed(PUSH):
+            transport.open()
+            client = AgentClient(transport)
+            with rounds.timed(SENDING):
+                sent = push(client, bundle, lambda *_: None)
+        client.close()
+        transport.close()
     if sent < len(blob):
         sys.exit(f"only {sent} bytes were sent")
-    return taken
 
 
-def scp(server: Sshd, source: Path, target: Path, *, sync: bool) -> float:
-    """Seconds that `scp` takes, with the sync of what it wrote if `sync`."""
-    options = [
+def ssh_options(server: Sshd) -> list[str]:
+    """Options of OpenSSH's clients that take nothing from the user's configuration."""
+    return [
         "-F", "none", "-o", f"UserKnownHostsFile={server.known_hosts}", "-o", "BatchMode=yes",
         "-o", "IdentitiesOnly=yes", "-i", str(server.identity),
     ]  # fmt: skip
-    place = f"{getpass.getuser()}@{HOST}"
-    begin = time.perf_counter()
+
+
+def scp(server: Sshd, source: Path, target: Path) -> None:
+    """Copy a file with `scp`."""
+    place = f"{getpass.getuser()}@{HOST}:{target}"
     subprocess.run(
-        ["scp", "-q", *options, "-P", str(server.port), str(source), f"{place}:{target}"], check=True
+        ["scp", "-q", *ssh_options(server), "-P", str(server.port), str(source), place], check=True
     )
-    if sync:
-        command = ["ssh", *options, "-p", str(server.port), place, "sync", str(target)]
-        subprocess.run(command, check=True)
-    return time.perf_counter() - begin
+
+
+def ssh(server: Sshd, *command: str) -> None:
+    """Run a command there with `ssh`."""
+    place = f"{getpass.getuser()}@{HOST}"
+    subprocess.run(["ssh", *ssh_options(server), "-p", str(server.port), place, *command], check=True)
+
+
+def await_quiet(limit_s: float) -> float:
+    """Wait until the machine has nothing else to do, so long at most; its load then."""
+    deadline = time.monotonic() + limit_s
+    while os.getloadavg()[0] >= QUIET_LOAD and time.monotonic() < deadline:
+        time.sleep(1)
+    return os.getloadavg()[0]
+
+
+def measure(rounds: Rounds, server: Sshd, state: Path, folder: Path, size: int) -> None:
+    """One round."""
+    blob = os.urandom(size)
+    source, target = folder / "source", folder / "target"
+    source.write_bytes(blob)
+    os.sync()  # what others wrote is not to be paid by whom comes next
+    push_bundle(rounds, server, state, blob, folder / "bundle")
+    cases: dict[str, Callable[[], None]] = {
+        SCP: lambda: scp(server, source, target),
+        SCP_SYNC: lambda: (scp(server, source, target), ssh(server, "sync", str(target)))[0],
+        CONNECTING: lambda: ssh(server, "true"),
+    }
+    for case, run in cases.items():
+        os.sync()
+        with rounds.accounted(case), rounds.timed(case):
+            run()
+
+
+def table(rounds: Rounds, mb: float) -> list[dict[str, object]]:
+    """A row a case: medians, spread, throughput, and how much of it a push has."""
+    median = {case: statistics.median(taken) for case, taken in rounds.wall.items()}
+    return [
+        {
+            "case": case,
+            "median_s": median[case],
+            "least_s": min(taken),
+            "greatest_s": max(taken),
+            "cpu_s": statistics.median(rounds.cpu[case]) if case in rounds.cpu else None,
+            "mb_per_s": mb / median[case],
+            "push_ratio": median[case] / median[PUSH],
+        }
+        for case, taken in rounds.wall.items()
+    ]
 
 
 def main() -> None:
     """Measure, print a table, write the figures where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-n", type=int, default=5, help="rounds (default 5)")
+    parser.add_argument("-n", type=int, default=7, help="rounds (default 7)")
     parser.add_argument("--mb", type=int, default=100, help="size of the blob in 10^6 bytes (default 100)")
+    parser.add_argument(
+        "--wait", type=float, default=10, help=f"seconds to wait for a load below {QUIET_LOAD} (default 10)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     size = arguments.mb * 1_000_000
-    times: dict[str, list[float]] = {"push": [], "scp": [], "scp and sync": []}
+    loads = []
     with tempfile.TemporaryDirectory(prefix="edge-") as name:
         folder = Path(name)
         state = folder / "state"
-        with sshd(folder / "sshd") as server, serving(state):
-            for run in range(arguments.n + 1):
-                blob = os.urandom(size)
-                source, target = folder / "source", folder / "target"
-                source.write_bytes(blob)
-                round_times = {
-                    "push": push_bundle(server, state, blob, folder / "bundle"),
-                    "scp": scp(server, source, target, sync=False),
-                    "scp and sync": scp(server, source, target, sync=True),
-                }
-                if run:  # the first round only warms caches
-                    for case, taken in round_times.items():
-                        times[case].append(taken)
-    medians = {case: statistics.median(taken) for case, taken in times.items()}
-    rows = [
-        {
-            "case": case,
-            "median_s": medians[case],
-            "least_s": min(taken),
-            "greatest_s": max(taken),
-            "mb_per_s": arguments.mb / medians[case],
-            "push_ratio": medians[case] / medians["push"],
-        }
-        for case, taken in times.items()
-    ]
+        with sshd(folder / "sshd") as server, serving(state) as agent:
+            cpu = Cpu(server.pid, agent.pid)
+            measure(Rounds(cpu), server, state, folder, size)  # warms caches
+            rounds = Rounds(cpu)
+            for _ in range(arguments.n):
+                loads.append(await_quiet(arguments.wait))
+                measure(rounds, server, state, folder, size)
+    rows = table(rounds, arguments.mb)
     for row in rows:
+        cpu_s = "      " if row["cpu_s"] is None else f"{row['cpu_s']:6.2f}"
         print(
-            f"{row['case']:14} {row['median_s']:6.3f} s  ({row['least_s']:.3f} .. {row['greatest_s']:.3f})"
-            f"  {row['mb_per_s']:6.1f} MB/s  push has {row['push_ratio']:.2f} of its throughput"
+            f"{row['case']:15} {row['median_s']:6.3f} s  ({row['least_s']:.3f} .. {row['greatest_s']:.3f})"
+            f"  CPU {cpu_s} s  {row['mb_per_s']:6.1f} MB/s  push has {row['push_ratio']:.2f} of it"
         )
+    print("load before each round: " + " ".join(f"{load:.1f}" for load in loads))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps({"bytes": size, "runs": arguments.n, "cases": rows}, indent=1))
+        figures = {"bytes": size, "runs": arguments.n, "loads": loads, "cases": rows}
+        arguments.json.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

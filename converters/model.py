@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from converters.shaping import DynamicAxis, Shaping
 from device_agent.bundle import TensorSpec
 
 
@@ -24,7 +25,8 @@ class Model:
     """A model file that was read and checked, with every input shape static.
 
     `payload` is the reader's own form of the graph (an `onnx.ModelProto` for ONNX); only the reader
-    that made it may look inside.
+    that made it may look inside. `shaping` is how its inputs were fixed: read anew with it, the file gives
+    the same model. `dynamic` are the sizes that stay open in what is compiled from it.
     """
 
     path: Path
@@ -36,6 +38,8 @@ class Model:
     operators: tuple[Operator, ...]
     parameters: int  # elements of all constants
     payload: Any = field(repr=False, eq=False)
+    shaping: Shaping = field(default=Shaping(), repr=False)
+    dynamic: tuple[DynamicAxis, ...] = ()
 
     @property
     def name(self) -> str:

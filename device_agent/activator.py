@@ -191,7 +191,7 @@ class Activator:
                 emit(_entered(State.PROBING))
                 parity = await self._pace.in_time(State.PROBING, name, self._live.probe(name))
                 if signed is not None:
-                    await asyncio.to_thread(self._signed.adopt, name, active.number, signed)
+                    await self._adopt(name, active.number, signed)
                 self._store.release(active)
                 return Deployed(self.status(name), parity, unchanged=True)
             generation = 0 if signed is None else signed.generation
@@ -230,6 +230,11 @@ class Activator:
             log.event("removed", model=name)
             await self._live.retire(name)
             await self._pace.on_disk(name, lambda: self._tidy(name))
+
+    async def _adopt(self, name: str, number: int, signed: Signed) -> None:
+        """Keep the new statement of what is active already; ActivationOverdue where the medium hangs."""
+        work = self._pace.on_disk(name, lambda: self._signed.adopt(name, number, signed))
+        await self._pace.in_time(State.COMMITTED, name, work, goes_on=True)
 
     # the machine
 

@@ -1,4 +1,8 @@
-"""`edge-agent connect`: stdin and stdout as a connection to the agent's socket, for an SSH `exec`."""
+"""`edge-agent connect`: stdin and stdout as a connection to the agent's socket, for an SSH `exec`.
+
+Each session of a host starts one, so it imports little, and of what sshd writes into its pipe it hands the
+pages on uncopied (splice(2)).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import fcntl
 import os
 import selectors
 import socket
-import time
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +29,11 @@ def connect(path: Path) -> None:
     Raises:
         AgentUnreachable: nothing answers on the socket.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent, selectors.PollSelector() as ready:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent,
+        selectors.PollSelector() as ready,
+        selectors.PollSelector() as answers,
+    ):
         try:
             agent.connect(os.fsencode(path))
         except OSError as e:
@@ -34,22 +42,30 @@ def connect(path: Path) -> None:
             ) from e
         with suppress(AttributeError, OSError):  # not Linux, no pipe, or at the user's limit
             fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
+        agent.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIECE_BYTES)
+        piped = hasattr(os, "splice") and stat.S_ISFIFO(os.fstat(0).st_mode)
         # poll and not epoll, which refuses a stdin that is a file or /dev/null
+        for selector in (ready, answers):
+            selector.register(agent, selectors.EVENT_READ)
         ready.register(0, selectors.EVENT_READ)
-        ready.register(agent, selectors.EVENT_READ)
         buffer = memoryview(bytearray(_PIECE_BYTES))
+        gathering = False
         while True:
-            for key, _ in ready.select():
-                size = os.readv(0, [buffer]) if key.fd == 0 else agent.recv_into(buffer)
+            # of an upload, few large pieces cost the device half of what many small ones do
+            events = answers.select(_GATHER_S) if gathering else ready.select()
+            gathering = False
+            for key, _ in events:
+                if key.fd != 0:
+                    size = agent.recv_into(buffer)
+                    _write_all(1, buffer[:size])
+                elif piped:
+                    size = os.splice(0, agent.fileno(), _PIECE_BYTES)
+                else:
+                    size = os.readv(0, [buffer])
+                    agent.sendall(buffer[:size])
                 if not size:
                     return
-                if key.fd == 0:
-                    agent.sendall(buffer[:size])
-                else:
-                    _write_all(1, buffer[:size])
-                if size >= _FULL_PACKET_BYTES:
-                    # of an upload, few large pieces cost the device half of what many small ones do
-                    time.sleep(_GATHER_S)
+                gathering |= key.fd == 0 and size >= _FULL_PACKET_BYTES
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:

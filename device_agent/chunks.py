@@ -5,6 +5,10 @@ same connection too, is uvicorn's. While one chunk is checked and written the ne
 covers all that arrived during the one before it, so a client should send on without waiting for answers
 (pipelining, https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2). Answers come in order, each once a power
 cut cannot take its chunk back; the first refusal is the last answer.
+
+A client that asks for receipts is told of each chunk before that, as soon as it is written: an interim
+answer, which promises no more than that a connection that breaks does not lose the chunk (104 of
+https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/).
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ import asyncio
 import base64
 import json
 import re
+import secrets
+import time
 from collections import deque
 from collections.abc import Coroutine
 from http import HTTPStatus
@@ -23,11 +29,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from device_agent import log
 from device_agent.errors import EdgeError, InvalidRequest, UploadError
+from device_agent.metrics import Metrics
 from device_agent.uploads import MAX_CHUNK_BYTES, Upload, Uploads
 from device_agent.web import unexpected
 
 HEAD_BYTES = 1 << 10
 BUFFERS = 2  # one is being filled while the other is checked and written
+BUFFER_STEP_BYTES = 1 << 18
+CALM = 16  # the share of what came through unbroken that waits for more before it is synced
+MOST_UNSYNCED_BYTES = 1 << 22
+RECEIPT = 104  # the status of an interim answer: Upload Resumption Supported
+ROUTE = "upload"  # what the chunks are counted as, see `gate`
 DRAIN_S = 5.0  # what a client that was refused still sends is read, so that it comes to read why
 _BEGIN = b"PATCH /edge/v1/uploads/"
 _HEAD = re.compile(
@@ -35,6 +47,7 @@ _HEAD = re.compile(
     rb"Host: [A-Za-z0-9.:-]{1,100}\r\n"
     rb"Upload-Offset: (?P<offset>[0-9]{1,15})\r\n"
     rb"Upload-Checksum: sha256 (?P<checksum>[A-Za-z0-9+/]{43}=)\r\n"
+    rb"(?P<receipt>Upload-Receipt: \?1\r\n)?"
     rb"Content-Type: application/offset\+octet-stream\r\n"
     rb"Content-Length: (?P<length>[1-9][0-9]{0,7})\r\n\r\n"
 )
@@ -46,10 +59,17 @@ class _Chunk:
     offset: int
     checksum: bytes
     length: int
-    buffer: bytearray  # of this length or more
+    receipt: bool
+    request_id: str
+    began: float
+
+    @property
+    def end(self) -> int:
+        """The offset after it."""
+        return self.offset + self.length
 
 
-def protocol(uploads: Uploads) -> type[H11Protocol]:
+def protocol(uploads: Uploads, metrics: Metrics) -> type[H11Protocol]:
     """Uvicorn's HTTP/1.1, but for the chunks of uploads."""
 
     class AgentProtocol(H11Protocol):
@@ -59,14 +79,14 @@ def protocol(uploads: Uploads) -> type[H11Protocol]:
             """Takes a chunk's request at the beginning of an exchange; uvicorn takes the others."""
             between = self.cycle is None or self.cycle.response_complete
             if between and data.startswith(_BEGIN) and not self.conn.trailing_data[0]:
-                Chunks(self, uploads).take_over(data)
+                Chunks(self, uploads, metrics).take_over(data)
             else:
                 super().data_received(data)
 
         def send_400_response(self, msg: str) -> None:
             """Answers what is not HTTP with an error of ours."""
             if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-                self.transport.write(_refusal(InvalidRequest("not an HTTP/1.1 request", got=msg)))
+                self.transport.write(_refusal(InvalidRequest("not an HTTP/1.1 request", got=msg), _number()))
             self.transport.close()
 
     return AgentProtocol
@@ -78,20 +98,25 @@ class Chunks(asyncio.BufferedProtocol):
     Args:
         owner: has the connection otherwise.
         uploads: where they go.
+        metrics: each is counted there, as other requests are.
     """
 
-    def __init__(self, owner: H11Protocol, uploads: Uploads) -> None:
+    def __init__(self, owner: H11Protocol, uploads: Uploads, metrics: Metrics) -> None:
         self._owner = owner
         self._transport = owner.transport
         self._uploads = uploads
+        self._metrics = metrics
         self._head = bytearray(HEAD_BYTES)
         self._held = 0  # bytes of the head, or of the chunk if there is one
         self._chunk: _Chunk | None = None  # being filled
-        self._filled: deque[_Chunk] = deque()
-        self._written: deque[tuple[str, int]] = deque()  # upload and end of what waits for a sync
+        self._buffer = bytearray()  # with its bytes
+        self._filled: deque[tuple[_Chunk, bytearray]] = deque()
+        self._written: deque[_Chunk] = deque()  # what waits for a sync
+        self._taken = self._unsynced = 0  # bytes: of all that was written here, and of what waits
         self._spare: list[bytearray] = []
         self._receiving = self._syncing = False
         self._refusal: EdgeError | None = None
+        self._refused_chunk: _Chunk | None = None
         self._refused = self._foreign = False
 
     def take_over(self, data: bytes) -> None:
@@ -107,7 +132,7 @@ class Chunks(asyncio.BufferedProtocol):
         if self._refused:
             return memoryview(self._head)
         if self._chunk is not None:
-            return memoryview(self._chunk.buffer)[self._held : self._chunk.length]
+            return memoryview(self._buffer)[self._held : self._chunk.length]
         return memoryview(self._head)[self._held :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -124,6 +149,7 @@ class Chunks(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """What was received is still written and synced; nobody waits for the answers."""
         self._refused = True
+        self._sync_when_due()
         self._owner.connection_lost(exc)
 
     def _feed(self, data: bytes) -> None:
@@ -144,21 +170,26 @@ class Chunks(asyncio.BufferedProtocol):
                 int(head["offset"]),
                 base64.b64decode(head["checksum"]),
                 length,
-                self._buffer(length),
+                head["receipt"] is not None,
+                _number(),
+                time.monotonic(),
             )
             body, data = data[head.end() : head.end() + length], data[head.end() + length :]
-            chunk.buffer[: len(body)] = body
+            self._buffer = self._buffer_of(length)
+            self._buffer[: len(body)] = body
             self._chunk, self._held = chunk, len(body)
             if len(body) == length:
                 self._complete(chunk)
 
-    def _buffer(self, length: int) -> bytearray:
+    def _buffer_of(self, length: int) -> bytearray:
         buffer = self._spare.pop() if self._spare else bytearray()
-        return buffer if len(buffer) >= length else bytearray(length)
+        if len(buffer) < length:  # in large steps: a sender's chunks grow
+            buffer = bytearray(-(-length // BUFFER_STEP_BYTES) * BUFFER_STEP_BYTES)
+        return buffer
 
     def _complete(self, chunk: _Chunk) -> None:
         self._chunk, self._held = None, 0
-        self._filled.append(chunk)
+        self._filled.append((chunk, self._buffer))
         if len(self._filled) >= BUFFERS:
             self._transport.pause_reading()
         if not self._receiving:
@@ -169,51 +200,86 @@ class Chunks(asyncio.BufferedProtocol):
         """Check and write what has been filled, one after the other."""
         loop = asyncio.get_running_loop()
         while self._filled and self._refusal is None:
-            chunk = self._filled[0]
-            data = memoryview(chunk.buffer)[: chunk.length]
+            chunk, buffer = self._filled[0]
+            data = memoryview(buffer)[: chunk.length]
             try:
                 await loop.run_in_executor(
                     None, self._uploads.receive, chunk.upload_id, chunk.offset, data, chunk.checksum
                 )
             except Exception as e:  # noqa: BLE001 - a mistake of ours must still be answered
-                self._refusal = _known(e)
+                self._refuse(e, chunk)
                 break
-            self._written.append((chunk.upload_id, chunk.offset + chunk.length))
+            self._written.append(chunk)
+            self._taken += chunk.length
+            self._unsynced += chunk.length
+            if chunk.receipt:
+                self._answer(_receipt(chunk.end))
             self._filled.popleft()
-            self._spare = [chunk.buffer]
+            self._spare = [buffer]
             if not self._foreign:
                 self._transport.resume_reading()
-            if not self._syncing:
-                self._syncing = True
-                self._run(self._sync())
+            self._sync_when_due()
         self._receiving = False
+        self._sync_when_due()
         self._settle()
 
+    def _sync_when_due(self) -> None:
+        """Sync a share of what came, or all there is where nothing more is on its way."""
+        idle = not self._filled and self._chunk is None and not self._held
+        over = self._refused or self._foreign or self._refusal is not None
+        enough = self._unsynced >= min(self._taken // CALM, MOST_UNSYNCED_BYTES)
+        if self._written and not self._syncing and (enough or idle or over):
+            self._syncing = True
+            self._run(self._sync())
+
     async def _sync(self) -> None:
-        """Sync what has been written and acknowledge it, as long as there is some."""
-        loop = asyncio.get_running_loop()
-        while self._written:
-            upload_id = self._written[0][0]
-            try:
-                upload = await loop.run_in_executor(None, self._uploads.sync, upload_id)
-            except Exception as e:  # noqa: BLE001 - as above
-                self._refusal = _known(e)
-                self._written.clear()
-                break
-            if upload.offset < self._written[0][1]:  # a sync before this one failed, for another connection
-                self._refusal = UploadError("the chunk was lost", where=upload_id, next_step="Send it again.")
-                self._written.clear()
-            while self._written and self._written[0] <= (upload_id, upload.offset):
-                self._answer(_acknowledgement(upload, self._written.popleft()[1]))
+        """Sync what has been written and acknowledge it."""
+        upload_id = self._written[0].upload_id
+        self._unsynced = 0
+        try:
+            upload = await asyncio.get_running_loop().run_in_executor(None, self._uploads.sync, upload_id)
+        except Exception as e:  # noqa: BLE001 - as above
+            self._refuse(e, self._written[0])
+            self._written.clear()
+        else:
+            self._acknowledge(upload)
         self._syncing = False
+        self._sync_when_due()
         self._settle()
+
+    def _acknowledge(self, upload: Upload) -> None:
+        first = self._written[0]
+        if upload.offset < first.end:  # a sync before this one failed, for another connection
+            lost = UploadError("the chunk was lost", where=upload.id, next_step="Send it again.")
+            self._refuse(lost, first)
+            self._written.clear()
+        while self._written and self._written[0].upload_id == upload.id:
+            if self._written[0].end > upload.offset:  # written since the sync began
+                break
+            chunk = self._written.popleft()
+            self._answer(_acknowledgement(upload, chunk))
+            self._count(chunk, HTTPStatus.NO_CONTENT)
+
+    def _refuse(self, error: Exception, chunk: _Chunk) -> None:
+        """Have a chunk, and what comes after it, refused once all before it has been answered."""
+        if self._refusal is not None:
+            return  # of what comes after a refusal nothing is answered
+        token = log.request_id.set(chunk.request_id)
+        try:
+            self._refusal, self._refused_chunk = _known(error), chunk
+        finally:
+            log.request_id.reset(token)
+
+    def _count(self, chunk: _Chunk, status: int) -> None:
+        self._metrics.answered(ROUTE, status, time.monotonic() - chunk.began)
 
     def _settle(self) -> None:
         """Refuse, or hand the connection back, once everything before has been answered."""
         if self._receiving or self._syncing or self._refused:
             return
-        if self._refusal is not None:
-            self._answer(_refusal(self._refusal))
+        if self._refusal is not None and self._refused_chunk is not None:
+            self._answer(_refusal(self._refusal, self._refused_chunk.request_id))
+            self._count(self._refused_chunk, self._refusal.http_status)
             self._refused = True
             self._filled.clear()
             self._transport.resume_reading()
@@ -223,11 +289,12 @@ class Chunks(asyncio.BufferedProtocol):
 
     def _hand_back(self, data: bytes) -> None:
         """Give the connection back with bytes that are not a chunk's request, once all answers are sent."""
-        if self._receiving or self._syncing:
+        if self._receiving or self._syncing or self._written:
             self._foreign = True
             self._transport.pause_reading()
             self._head[: len(data)] = data
             self._held = len(data)
+            self._sync_when_due()
             return
         self._transport.set_protocol(self._owner)
         self._transport.resume_reading()
@@ -251,18 +318,28 @@ def _known(error: Exception) -> EdgeError:
     return unexpected(error)
 
 
-def _acknowledgement(upload: Upload, end: int) -> bytes:
+def _number() -> str:
+    return secrets.token_hex(6)
+
+
+def _receipt(end: int) -> bytes:
+    return f"HTTP/1.1 {RECEIPT} Upload Resumption Supported\r\nUpload-Offset: {end}\r\n\r\n".encode()
+
+
+def _acknowledgement(upload: Upload, chunk: _Chunk) -> bytes:
     head = (
         "HTTP/1.1 204 No Content\r\nTus-Resumable: 1.0.0\r\nCache-Control: no-store\r\n"
-        f"Upload-Offset: {end}\r\nUpload-Length: {upload.length}\r\n\r\n"
+        f"Upload-Offset: {chunk.end}\r\nUpload-Length: {upload.length}\r\n"
+        f"X-Request-Id: {chunk.request_id}\r\n\r\n"
     )
     return head.encode()
 
 
-def _refusal(error: EdgeError) -> bytes:
-    body = json.dumps(error.to_json()).encode()
+def _refusal(error: EdgeError, request_id: str) -> bytes:
+    body = json.dumps({**error.to_json(), "request_id": request_id}).encode()
     head = (
         f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}\r\n"
+        f"X-Request-Id: {request_id}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

@@ -23,7 +23,8 @@ DEFAULTS_S: Mapping[State, float] = {
     State.ACTIVATING: 60.0,
     State.PROBING: 600.0,
     State.ROLLING_BACK: 60.0,
-    State.COMMITTED: 60.0,  # of a terminal state: for the collection of what nothing needs any more
+    # of a terminal state: for the collection of what nothing needs any more, and for what was signed anew
+    State.COMMITTED: 60.0,
     State.ROLLED_BACK: 60.0,
     State.FAILED: 60.0,
 }

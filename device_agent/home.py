@@ -13,15 +13,17 @@ import hashlib
 import os
 import socket
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device_agent import durable
-from device_agent.ballast import Ballast
 from device_agent.errors import DeviceError
+
+if TYPE_CHECKING:  # the bridge, which each SSH session starts, needs none of it
+    from device_agent.ballast import Ballast
 
 MAX_SOCKET_PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) less its final NUL, unix(7)
 BACKLOG = 128
@@ -54,6 +56,8 @@ def socket_path(state_dir: Path) -> Path:
     name = hashlib.sha256(os.fsencode(state_dir.absolute())).hexdigest()[:16] + ".sock"
     short = Path(runtime_dir) / "edge-agent" / name
     if not Path(runtime_dir).is_absolute() or len(os.fsencode(short)) > MAX_SOCKET_PATH_BYTES:
+        import tempfile  # it takes a tenth of the bridge's start, and is seldom needed
+
         short = Path(tempfile.gettempdir()) / f"edge-agent-{os.getuid()}" / name
         if len(os.fsencode(short)) > MAX_SOCKET_PATH_BYTES:
             short = Path("/tmp") / f"edge-agent-{os.getuid()}" / name  # noqa: S108 - made 0700 and checked below

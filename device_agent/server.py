@@ -148,7 +148,9 @@ async def _serve(
     hidden = tuple(dict.fromkeys((str(state_dir), str(Path(sock.getsockname()).parent))))
     contained = isolation.choose(os.environ, allowed, hidden)
     agent = open_agent(state_dir, lifetime, contained, accept_unsigned=options.accept_unsigned)
-    protocol = _checking(bounded_protocol(chunks.protocol(agent.uploads), allowed.connections), options.group)
+    protocol = _checking(
+        bounded_protocol(chunks.protocol(agent.uploads, agent.metrics), allowed.connections), options.group
+    )
     app = Gate(application(agent), agent.metrics, allowed)
     server = _Server(_configuration(app, protocol))
     server.lifetime = lifetime

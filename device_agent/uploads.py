@@ -16,7 +16,8 @@ import os
 import re
 import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,12 +25,13 @@ from attrs import define, field, frozen
 
 from device_agent import durable
 from device_agent.bundle import check_digest
-from device_agent.errors import DiskFull, InvalidRequest, UploadError
+from device_agent.errors import DiskFull, InvalidRequest, Overloaded, UploadError
 from device_agent.store import Store
 
 MAX_CHUNK_BYTES = 8 << 20
 MAX_BLOB_BYTES = 1 << 40
-MAX_UNFINISHED = 32  # they hold disk space; past it, the one that rested longest goes
+MAX_UNFINISHED = 32  # they hold disk space; past it, those that rest go, the one that rested longest first
+RESTING_S = 900.0  # without use, in which a sender that means to go on has come back
 _RECORD = struct.Struct("<Q8s")
 Chunk = bytes | bytearray | memoryview
 _OURS = os.O_CLOEXEC | os.O_NOFOLLOW  # a link that somebody laid here leads to no other file
@@ -59,14 +61,16 @@ class Upload:
 class Uploads:
     """The unfinished uploads of a state folder; safe for use from several threads."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock = clock
+        self._began = clock()
         self._folder = store.root / "uploads"
         self._lock = threading.Lock()
         self._busy: set[str] = set()
         self._received: dict[str, _Received] = {}
         self.taken_bytes = 0  # of all chunks that were written
-        self._uses: dict[str, int] = {}  # upload -> the last use of it, counted: the clock may jump
+        self._uses: dict[str, float] = {}  # upload -> when it was last used, by a clock that never jumps
         durable.make_folder(self._folder)
 
     def create(self, digest: str, length: int) -> Upload:
@@ -74,6 +78,7 @@ class Uploads:
 
         Raises:
             InvalidRequest: a malformed digest or an impossible length.
+            Overloaded: too many are unfinished, and each was used lately.
             DiskFull: no room for the blob; room held by blobs and uploads that nobody asked for lately
                 has been given back first.
         """
@@ -189,7 +194,7 @@ class Uploads:
             if upload_id in self._busy:
                 raise UploadError("somebody else is sending this blob now", where=upload_id)
             self._busy.add(upload_id)
-            self._uses[upload_id] = max(self._uses.values(), default=0) + 1
+            self._uses[upload_id] = self._clock()
         try:
             yield
         finally:
@@ -312,11 +317,24 @@ class Uploads:
         with self._lock:
             here = {path.name for path in ages}
             self._uses = {name: use for name, use in self._uses.items() if name in here | self._busy}
-            return sorted(ages, key=lambda path: (self._uses.get(path.name, 0), ages[path]))
+            return sorted(ages, key=lambda path: (self._used(path.name), ages[path]))
+
+    def _used(self, name: str) -> float:
+        """When an upload was last used; one from before this agent as if when that began."""
+        return self._uses.get(name, self._began)
 
     def _make_room_for_one(self) -> None:
-        resting = [path for path in self._unfinished() if path.name not in self._busy]
-        for path in resting[: max(0, len(resting) + 1 - MAX_UNFINISHED)]:
+        unfinished = self._unfinished()
+        since = self._clock() - RESTING_S
+        for path in unfinished[: max(0, len(unfinished) + 1 - MAX_UNFINISHED)]:
+            if path.name in self._busy or self._used(path.name) > since:
+                raise Overloaded(
+                    "too many uploads are unfinished",
+                    got=str(len(unfinished)),
+                    expected=f"< {MAX_UNFINISHED}",
+                    next_step="Finish one, or try again later: what nobody goes on with makes room after "
+                    f"{RESTING_S / 60:g} minutes.",
+                )
             self._discard(path)
 
     def _reclaim(self) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from converters.progress import Progress, silent
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult
 
 if TYPE_CHECKING:
+    import keras
+    import torch
+
     from converters.convert import Conversion
     from converters.model import Model
     from converters.partition.types import Plan
@@ -20,30 +24,65 @@ if TYPE_CHECKING:
     from targets.schema import Target
 
 
-def load(path: str | Path | object, *, batch: int = 1) -> Model:
-    """Read a model file and check it.
+def load(
+    path: str | Path | torch.nn.Module | torch.export.ExportedProgram | keras.Model,
+    *,
+    batch: int = 1,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    bind: Mapping[str, object] | None = None,
+    dynamic: Mapping[str, int | Sequence[int]] | None = None,
+    layout: str = "keep",
+    example_inputs: Sequence[Any] | None = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+) -> Model:
+    """Read a model file, or take a PyTorch or Keras model from memory; fix its inputs and check it.
 
     Args:
-        path: `model.onnx`; the file's ending names its format, or what is in the folder. A `keras.Model` is
-            taken as it is.
+        path: `model.onnx`; the file's ending names its format, or what is in the folder. Or a torch
+            module, an exported program, or a Keras model.
         batch: what an open batch dimension becomes.
+        input_shapes: whole shapes of inputs, as the source names and lays them out.
+        bind: inputs that become constants: a number, a bool, an array, or the name of an `.npy` file.
+        dynamic: axes of inputs (the first is 0) that stay open in the compiled model and can be resized in
+            the runtime; it starts with the size that the axis has here.
+        layout: how image inputs and outputs of a channel-first model lie in the compiled one: `keep` or
+            `nhwc`.
+        example_inputs: of a torch module only: the positional arguments of its `forward`, as a tuple of
+            tensors; their shapes become the model's.
+        example_kwargs: of a torch module only: the keyword arguments of its `forward`.
 
     Raises:
         FileMissing: no such file.
-        InvalidModel: truncated, corrupt, of an unknown format, or with open dimensions beside the batch.
-        InvalidRequest: `batch` is less than 1.
+        InvalidModel: truncated, corrupt, of an unknown format, or with a dimension that stays open.
+        InvalidRequest: `batch` is less than 1, or what is asked of the inputs does not fit the file; a
+            module without examples, in training mode, or not on the CPU; or examples for a file.
+        MissingDependency: the package that reads the format is not installed.
     """
     from converters import registry
+    from converters.binding import array_of
+    from converters.readers import torch_module
+    from converters.readers.keras import from_memory
     from converters.shaping import Shaping
     from device_agent.errors import InvalidRequest
 
     if batch < 1:
         raise InvalidRequest("the batch must be at least 1", got=str(batch))
-    if not isinstance(path, (str, Path)):
-        from converters.readers.keras import from_memory
-
-        return from_memory(path, Shaping(batch))
-    return registry.reader_for(Path(path)).read(Path(path), Shaping(batch))
+    shaping = Shaping(
+        batch=batch,
+        input_shapes={name: tuple(shape) for name, shape in (input_shapes or {}).items()},
+        bind={name: array_of(value) for name, value in (bind or {}).items()},
+        layout=layout,
+        dynamic={
+            name: (axes,) if isinstance(axes, int) else tuple(axes) for name, axes in (dynamic or {}).items()
+        },
+    )
+    if torch_module.is_torch(path):
+        return torch_module.read(path, example_inputs, example_kwargs, shaping)
+    if example_inputs is not None or example_kwargs is not None:
+        raise InvalidRequest("example inputs are for a torch module in memory", where=str(path))
+    if not isinstance(path, str | Path):
+        return from_memory(path, shaping)
+    return registry.reader_for(Path(path)).read(Path(path), shaping)
 
 
 def plan(model: Model, target: Target | str, *, precision: str = "int8", io: str = "integer") -> Plan:

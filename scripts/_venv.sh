@@ -9,19 +9,20 @@ python=${EDGE_PYTHON:-python3}
     exit 2
 }
 
-DEV_EXTRAS=dev,keras # what the tests need
+DEV_EXTRAS=dev,keras,torch,openvino # what the tests need
 
 # make_venv EXTRAS: installs '.[EXTRAS]' into .venv unless this pyproject.toml was installed with them before
 make_venv() {
     local extras=$1 stamp
-    stamp="$("$python" --version) [$extras] $(cksum < pyproject.toml)"
+    stamp="$("$python" --version) [$extras] $(cat pyproject.toml scripts/constraints.txt | cksum)"
     if [ "$(cat .venv/edge-stamp 2>/dev/null)" != "$stamp" ]; then
         echo "Setting up .venv (a minute the first time) ..." >&2
         "$python" -m venv .venv || {
             echo "error: $python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2
             exit 2
         }
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" || {
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint scripts/constraints.txt \
+            --editable ".${extras:+[$extras]}" || {
             echo "error: pip could not install the project; its message is above" >&2
             exit 2
         }

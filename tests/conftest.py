@@ -5,9 +5,13 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from converters.model import Model
+from tests.converters.readers import ir
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,10 +30,7 @@ def zoo() -> Path:
 @pytest.fixture(scope="session")
 def keras_samples(tmp_path_factory) -> Path:
     """A folder with small Keras and SavedModel files, made once for all workers; skips without TensorFlow."""
-    if any(importlib.util.find_spec(name) is None for name in ("tensorflow", "tf_keras")):
-        if os.environ.get("EDGE_KERAS_REQUIRED"):
-            pytest.fail("EDGE_KERAS_REQUIRED is set, and TensorFlow or tf_keras is not installed")
-        pytest.skip("no TensorFlow: pip install '.[keras]'")
+    _needs("tensorflow", "tf_keras", extra="keras", required="EDGE_KERAS_REQUIRED")
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # each worker has its own below it
@@ -46,3 +47,36 @@ def keras_samples(tmp_path_factory) -> Path:
             )
             assert 0 == made.returncode, made.stderr
     return folder
+
+
+def _needs(*packages: str, extra: str, required: str = "EDGE_TORCH_REQUIRED") -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing and os.environ.get(required):
+        pytest.fail(f"{required} is set, and {missing[0]} is not installed")
+    if missing:
+        pytest.skip(f"no {missing[0]}: pip install '.[{extra}]'")
+
+
+@pytest.fixture(scope="session")
+def torch_samples(tmp_path_factory) -> Path:
+    """A folder with the exported programs `shown.pt2` and `nested.pt2`; skips without PyTorch."""
+    _needs("torch", "onnxscript", extra="torch")
+    from tests.converters.readers import torch_models
+
+    return torch_models.save(tmp_path_factory.mktemp("torch"))
+
+
+@pytest.fixture(scope="session")
+def torch_shown(torch_samples) -> Model:
+    """`shown.pt2`, read."""
+    from converters.readers.torch import reader
+    from converters.shaping import Shaping
+
+    return reader.read(torch_samples / "shown.pt2", Shaping())
+
+
+@pytest.fixture
+def write_ir() -> Callable[[Path], Path]:
+    """Writes a small OpenVINO IR to a path; skips without OpenVINO."""
+    _needs("openvino", extra="openvino")
+    return ir.write

@@ -27,6 +27,7 @@ from edge_sdk.devices.ssh import SshSettings
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
 PRIVSEP = Path("/run/sshd")  # sshd as root wants this empty folder
+# SHLVL: bash reads ~/.bashrc in the sessions of sshd unless it believes to be inside another shell
 CONFIG = """
 Port {port}
 ListenAddress 127.0.0.1
@@ -39,7 +40,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PermitUserEnvironment no
-SetEnv PYTHONPATH={pythonpath} {env}
+SetEnv PYTHONPATH={pythonpath} SHLVL=1 {env}
 Subsystem sftp internal-sftp
 {more}
 """
@@ -94,12 +95,13 @@ def free_port() -> int:
 
 @frozen
 class Sshd:
-    """A running server: where it is, its host key, and the key that it lets in."""
+    """A running server: where it is, its host key, the key that it lets in, its process."""
 
     port: int
     folder: Path
     host_key: PublicKey
     identity: Path
+    pid: int
 
     @property
     def address(self) -> str:
@@ -160,7 +162,7 @@ def sshd(folder: Path, more: str = "", env: str = "", wrapper: Sequence[str] = (
     try:
         _await(port, process)
         public = host_key.with_name(host_key.name + ".pub").read_text()
-        yield Sshd(port, folder, parse_key(public, str(host_key)), identity)
+        yield Sshd(port, folder, parse_key(public, str(host_key)), identity, process.pid)
     finally:
         process.terminate()
         process.wait(10)

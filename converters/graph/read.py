@@ -105,7 +105,10 @@ def _tensor(name: str, tensor: Any, buffers: list[Any]) -> GraphTensor:
         data = np.array(raw, np.uint8)
         if numpy_dtype is not None:
             data = data.view(numpy_dtype.newbyteorder("<")).astype(numpy_dtype).reshape(shape)
-    return GraphTensor(name, shape, dtype, data, _quantization(tensor.quantization), bool(tensor.isVariable))
+    quantization, variable = _quantization(tensor.quantization), bool(tensor.isVariable)
+    stated = tuple(int(size) for size in _listed(tensor.shapeSignature))
+    signature = stated if -1 in stated else None  # some writers state one where nothing is open
+    return GraphTensor(name, shape, dtype, data, quantization, variable, signature)
 
 
 def _quantization(quantization: Any) -> Quantization | None:

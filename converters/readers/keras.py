@@ -47,7 +47,7 @@ def from_memory(model: object, shaping: Shaping) -> Model:
         raise InvalidRequest(
             "this is no model that can be read",
             got=type(model).__name__,
-            expected="the path of a model file or folder, or a keras.Model",
+            expected="a path, a torch module or exported program, or a keras.Model",
         )
     held: Any = model
     folder = tempfile.mkdtemp(prefix="edge-")

@@ -57,7 +57,13 @@ class TfliteReader:
             raise FileMissing("no such model file", where=str(path)) from e
         except OSError as e:
             raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
-        if shaping.batch != 1 or shaping.input_shapes or shaping.bind or shaping.layout != "keep":
+        if (
+            shaping.batch != 1
+            or shaping.input_shapes
+            or shaping.bind
+            or shaping.dynamic
+            or shaping.layout != "keep"
+        ):
             raise InvalidRequest(
                 "the shapes of a TFLite file are fixed",
                 where=str(path),

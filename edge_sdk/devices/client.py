@@ -6,7 +6,6 @@ import base64
 import hashlib
 import http.client
 import json
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any, BinaryIO, TypeVar
@@ -35,10 +34,12 @@ from device_agent.tensors import Tensor
 from device_agent.trust import UNSIGNED, Offer
 from edge_sdk.devices import oip
 from edge_sdk.devices.connection import AgentConnection, Lease, PipelinedResponse, checked, mapped
+from edge_sdk.devices.flight import Chunk, Flight
 from edge_sdk.devices.transports.base import Transport
 
 T = TypeVar("T")
 LOG_TIMEOUT_S = 86400.0  # between two lines: an idle agent writes none
+RECEIPT = 104  # the status of the interim answer that a chunk was received, but is not kept yet
 EVENT_TIMEOUT_S = 300.0  # between two events: loading a large model on a slow board makes none
 
 
@@ -119,13 +120,13 @@ class AgentClient:
             raise ProtocolError("the answer to a new upload has no Location", where=self._transport.address)
         return UploadOffset(path, self._offset(response))
 
-    def send_chunks(self, path: str, chunks: Iterable[tuple[int, bytes, int]]) -> Iterator[int]:
+    def send_chunks(self, path: str, offset: int, chunks: Iterable[Chunk]) -> Iterator[int]:
         """Append chunks to an upload, sending on while the agent checks and syncs those before.
 
         Args:
             path: the upload's.
-            chunks: the offset and the bytes of each, in order, and how many bytes may be unanswered from
-                then on; no chunk is empty.
+            offset: how far it has come.
+            chunks: in order from there; none is empty.
 
         Yields:
             The offset after each chunk that the agent acknowledged.
@@ -134,29 +135,32 @@ class AgentClient:
             UploadError: the offset or the chunk's checksum is not what the agent has.
             DiskFull: no room on the device.
         """
-        waiting: deque[int] = deque()
+        flight = Flight.at(offset)
         with mapped(self._transport.address):
             try:
                 with closing(self._connection.pipelined()) as answers:
-                    for offset, chunk, unanswered in chunks:
-                        self._connection.send(_chunk_head(path, offset, chunk))
-                        self._connection.send(chunk)
-                        waiting.append(len(chunk))
-                        while sum(waiting) > unanswered:
-                            yield self._chunk_answer(answers, path)
-                            waiting.popleft()
-                    for _ in waiting:
-                        yield self._chunk_answer(answers, path)
+                    for chunk in chunks:
+                        self._connection.send(_chunk_head(path, chunk))
+                        self._connection.send(chunk.data)
+                        flight.sent = chunk.end
+                        while flight.exceeds(chunk.allowed):
+                            yield from self._chunk_answer(answers, path, flight)
+                    while flight.kept < flight.sent:
+                        yield from self._chunk_answer(answers, path, flight)
             except BaseException:
                 self._connection.close()  # it may hold half an exchange
                 raise
 
-    def _chunk_answer(self, answers: BinaryIO, path: str) -> int:
+    def _chunk_answer(self, answers: BinaryIO, path: str, flight: Flight) -> Iterator[int]:
+        """Take one answer; gives the offset that it acknowledges, nothing if it is a receipt."""
         response = PipelinedResponse(answers)
         response.begin()
         checked(response, path)
         response.read()
-        return self._offset(response)
+        kept = response.status != RECEIPT
+        flight.answered(self._offset(response), kept=kept)
+        if kept:
+            yield flight.kept
 
     def models(self) -> tuple[DeploymentStatus, ...]:
         """Every deployment on the device."""
@@ -301,13 +305,13 @@ def _log_line(line: bytes, path: str) -> dict[str, Any]:
     return row
 
 
-def _chunk_head(path: str, offset: int, chunk: bytes) -> bytes:
+def _chunk_head(path: str, chunk: Chunk) -> bytes:
     """The head of a chunk's request, in the form that the agent takes off its HTTP stack."""
-    checksum = base64.b64encode(hashlib.sha256(chunk).digest()).decode()
+    checksum = base64.b64encode(hashlib.sha256(chunk.data).digest()).decode()
     return (
-        f"PATCH {path} HTTP/1.1\r\nHost: agent\r\nUpload-Offset: {offset}\r\n"
-        f"Upload-Checksum: sha256 {checksum}\r\nContent-Type: application/offset+octet-stream\r\n"
-        f"Content-Length: {len(chunk)}\r\n\r\n"
+        f"PATCH {path} HTTP/1.1\r\nHost: agent\r\nUpload-Offset: {chunk.offset}\r\n"
+        f"Upload-Checksum: sha256 {checksum}\r\nUpload-Receipt: ?1\r\n"
+        f"Content-Type: application/offset+octet-stream\r\nContent-Length: {len(chunk.data)}\r\n\r\n"
     ).encode()
 
 

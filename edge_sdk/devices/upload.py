@@ -10,13 +10,10 @@ from typing import BinaryIO
 from converters.progress import Progress
 from device_agent.bundle import Bundle
 from device_agent.errors import AgentUnreachable, FileMissing, HostKeyRefused, UploadError
+from edge_sdk.devices import flight
 from edge_sdk.devices.client import AgentClient
+from edge_sdk.devices.flight import Chunk
 
-LEAST_CHUNK_BYTES = 1 << 17
-MOST_CHUNK_BYTES = 1 << 20  # the agent takes more, but holds two of them in memory
-LEAST_UNANSWERED_BYTES = 1 << 19
-MOST_UNANSWERED_BYTES = 1 << 24
-CALM = 16  # the share of what came through unbroken that may be unanswered, and be lost by a cut
 ATTEMPTS = 7  # in a row without a byte arriving: an agent that was killed has six seconds to come back
 FIRST_PAUSE_S = 0.1  # before the second attempt; doubles with each
 
@@ -84,26 +81,20 @@ def _attempt(
     if client.has_blob(digest):  # asked again: the last chunk may have arrived and its answer not
         return
     upload = client.create_upload(digest, size)  # finds the unfinished one, with its offset
-    yield from client.send_chunks(upload.path, _chunks(file, upload.offset, size, chunk_bytes))
+    yield from client.send_chunks(upload.path, upload.offset, _chunks(file, upload.offset, size, chunk_bytes))
 
 
-def _chunks(
-    file: BinaryIO, begin: int, size: int, chunk_bytes: int | None
-) -> Iterator[tuple[int, bytes, int]]:
-    """The offset and bytes of each chunk from `begin` on, and how many bytes may be unanswered after it.
-
-    Both grow with what has gone before.
-    """
+def _chunks(file: BinaryIO, begin: int, size: int, chunk_bytes: int | None) -> Iterator[Chunk]:
+    """What is left of a blob from `begin` on; chunks grow with what has gone before."""
     file.seek(begin)
     offset = begin
     while offset < size:
-        calm = (offset - begin) // CALM
-        unanswered = min(max(calm, LEAST_UNANSWERED_BYTES), MOST_UNANSWERED_BYTES)
-        chunk = file.read(chunk_bytes or min(max(unanswered // 4, LEAST_CHUNK_BYTES), MOST_CHUNK_BYTES))
-        if not chunk:
+        allowed = flight.after(offset - begin)
+        data = file.read(chunk_bytes or allowed.chunk_bytes)
+        if not data:
             raise FileMissing("a blob of the bundle became shorter while it was sent", where=file.name)
-        yield offset, chunk, unanswered
-        offset += len(chunk)
+        yield Chunk(offset, data, allowed)
+        offset += len(data)
 
 
 def _size(path: Path) -> int:

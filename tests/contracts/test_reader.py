@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from converters import registry
 from converters.model import Model
@@ -33,13 +34,19 @@ def path(request, reader, tmp_path) -> Path:
     file = tmp_path / f"model{reader.suffixes[0]}"
     if reader.name == "keras":
         return Path(shutil.copy(request.getfixturevalue("keras_samples") / "small.keras", file))
+    if reader.name == "torch":
+        return Path(shutil.copy(request.getfixturevalue("torch_samples") / "shown.pt2", file))
+    if reader.name == "openvino":
+        return request.getfixturevalue("write_ir")(file)
     samples = {"null": NULL.encode(), "onnx": (EXAMPLES / "digits/digits.onnx").read_bytes()}
     file.write_bytes(samples[reader.name])
     return file
 
 
 @pytest.fixture
-def model(reader, path) -> Model:
+def model(request, reader, path) -> Model:
+    if reader.name == "torch":  # an export takes seconds: one for all tests of it
+        return evolve(request.getfixturevalue("torch_shown"), path=path)
     return reader.read(path, Shaping())
 
 
@@ -53,6 +60,8 @@ def test_the_file_is_described(reader, path, model):
     assert (reader.name, path) == (model.format, model.path)
     if path.is_file():  # the digest of a folder is the reader's to define
         data = path.read_bytes()
+        if reader.name == "openvino":  # an IR is two files
+            data += path.with_suffix(".bin").read_bytes()
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (model.sha256, model.size_bytes)
     assert list(range(len(model.operators))) == [operator.index for operator in model.operators]
     assert len(model.operators) > 0

@@ -16,6 +16,7 @@ from device_agent.errors import ActivationOverdue, DeploymentConflict, InvalidRe
 from device_agent.protocol import Event, Parity
 from device_agent.runtimes.null import null_model
 from device_agent.store import Generation
+from tests.device_agent import trusted
 from tests.device_agent.faults import faulty
 from tests.device_agent.harness import NULL_INPUT, AgentProcess, DirectLive, make_bundle
 from tests.device_agent.test_activator import Device
@@ -254,6 +255,37 @@ def test_collection_that_hangs(state: Path, bundles: list[Bundle]) -> None:
 
     with faulty(held.fault):
         assert (3, 4) == asyncio.run(operations())
+
+
+def test_signing_anew_that_hangs(state: Path, bundles: list[Bundle]) -> None:
+    """What is active and was signed anew: a medium that hangs is told in time, and the model is busy
+    until the new statement is kept.
+    """
+    state.mkdir()
+    device = trusted.Device(state, deadlines=shortened(State.COMMITTED))
+    device.push(bundles[0])
+    device.deploy(bundles[0], device.offer(bundles[0], 1))
+    anew = device.offer(bundles[0], 2)
+    held = Held(record_write(1))
+
+    async def operations() -> bool:
+        digest = bundles[0].manifest_digest
+        with pytest.raises(ActivationOverdue, match="COMMITTED did not end"):
+            await device.activator.deploy(NAME, digest, lambda _: None, anew)
+        with pytest.raises(DeploymentConflict):
+            await device.activator.deploy(NAME, digest, lambda _: None, anew)
+        held.let_go()
+        while True:
+            try:
+                done = await device.activator.deploy(NAME, digest, lambda _: None, anew)
+            except DeploymentConflict:
+                await asyncio.sleep(0)
+            else:
+                return done.unchanged
+
+    with faulty(held.fault):
+        assert asyncio.run(operations())
+    assert (2, anew.statement) == (device.highest(), device.activator.signature(NAME).statement)
 
 
 def endless(folder: Path) -> Bundle:

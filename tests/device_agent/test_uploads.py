@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.errors import DiskFull, InvalidRequest, UploadError
+from device_agent.errors import DiskFull, InvalidRequest, Overloaded, UploadError
 from device_agent.store import Store
-from device_agent.uploads import MAX_UNFINISHED, Uploads
+from device_agent.uploads import MAX_UNFINISHED, RESTING_S, Uploads
 from tests.device_agent.faults import Crash, crash_at, fail_at, faulty, nothing, tear_at
 
 DATA = bytes(range(256)) * 40
@@ -130,12 +130,55 @@ def test_announcements_are_checked(state: Path) -> None:
     assert [] == list((state / "uploads").iterdir())
 
 
-def test_unfinished_uploads_are_bounded(state: Path) -> None:
-    """Past the bound, the upload that rested longest gives way."""
+class Clock:
+    """Says what it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def begun(uploads: Uploads, count: int) -> list[str]:
+    return [uploads.create("sha256:" + f"{index:064x}", 10).id for index in range(count)]
+
+
+def unfinished(state: Path) -> set[str]:
+    return {path.name for path in (state / "uploads").iterdir()}
+
+
+def test_too_many_uploads_in_use(state: Path) -> None:
+    """Past the bound, one more is refused by name, and none of those in use is lost."""
     uploads = opened(state)
-    for index in range(MAX_UNFINISHED + 3):
-        uploads.create("sha256:" + f"{index:064x}", 10)
-    assert MAX_UNFINISHED == len(list((state / "uploads").iterdir()))
+    ids = begun(uploads, MAX_UNFINISHED)
+    for _ in range(2):
+        with pytest.raises(Overloaded, match="too many uploads are unfinished: got 32"):
+            begun(uploads, MAX_UNFINISHED + 1)
+    assert set(ids) == unfinished(state)
+
+
+def test_uploads_that_rest_give_way(state: Path) -> None:
+    """Past the bound, the upload that rested longest makes room; one in use does not."""
+    clock = Clock()
+    uploads = Uploads(Store(state), clock)
+    ids = begun(uploads, MAX_UNFINISHED)
+    clock.now += RESTING_S
+    assert ids[0] == begun(uploads, 1)[0]  # somebody goes on with the first one
+    last = uploads.create(DIGEST, 10).id
+    assert {*ids, last} - {ids[1]} == unfinished(state)
+
+
+def test_uploads_of_an_agent_that_died_are_kept_for_a_while(state: Path) -> None:
+    """Whoever was sending when the agent died is given the time to come back to the next one."""
+    begun(opened(state), MAX_UNFINISHED)
+    clock = Clock()
+    uploads = Uploads(Store(state), clock)
+    with pytest.raises(Overloaded):
+        uploads.create(DIGEST, 10)
+    clock.now += RESTING_S
+    uploads.create(DIGEST, 10)
+    assert MAX_UNFINISHED == len(unfinished(state))
 
 
 def received(uploads: Uploads, count: int) -> str:
@@ -189,14 +232,17 @@ def test_what_an_agent_before_received_is_read_back(state: Path) -> None:
 @pytest.mark.parametrize("jumped_to_s", [0, 4_000_000_000])
 def test_an_upload_in_use_is_kept_whatever_the_clock_says(state: Path, jumped_to_s: int) -> None:
     """What gives way is what was used least lately, not what a clock that jumps makes look old."""
-    uploads = opened(state)
-    digests = ["sha256:" + f"{index:064x}" for index in range(MAX_UNFINISHED + 1)]
-    ids = [uploads.create(digest, 10).id for digest in digests[:MAX_UNFINISHED]]
-    uploads.create(digests[0], 10)  # somebody goes on with the first one
+    clock = Clock()
+    uploads = Uploads(Store(state), clock)
+    ids = begun(uploads, MAX_UNFINISHED)
+    clock.now += RESTING_S
+    begun(uploads, 1)  # somebody goes on with the first one
     for place in (0, 2):
         os.utime(state / "uploads" / ids[place], (jumped_to_s, jumped_to_s))
-    last = uploads.create(digests[-1], 10).id
-    assert {*ids, last} - {ids[1]} == {path.name for path in (state / "uploads").iterdir()}
+    clock.now += RESTING_S / 2
+    last = uploads.create(DIGEST, 10).id
+    assert ids[0] in unfinished(state)
+    assert {last} == unfinished(state) - set(ids)
 
 
 def test_records_whose_data_a_power_cut_took(tmp_path: Path) -> None:

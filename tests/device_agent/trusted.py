@@ -16,6 +16,7 @@ import pytest
 from device_agent import codec, identity, signers, sshsig
 from device_agent.activator import Activator
 from device_agent.bundle import Bundle
+from device_agent.deadlines import Deadlines
 from device_agent.protocol import Deployed
 from device_agent.records import RecordFile
 from device_agent.statement import NAMESPACE, Selector, dumps, statement_of
@@ -124,10 +125,13 @@ class World:
 class Device:
     """A device without its server: started anew with `start`, as after a power cut; one key is its signer."""
 
-    def __init__(self, folder: Path, live: DirectLive | None = None) -> None:
+    def __init__(
+        self, folder: Path, live: DirectLive | None = None, deadlines: Deadlines | None = None
+    ) -> None:
         self.state = folder / "state"
         self.signer = keygen(folder / "signer")
         self.live = live or DirectLive()
+        self._deadlines = deadlines
         signers.add(self.state, public(self.signer))
         self.start()
         self.device_id = identity.establish(self.state).id
@@ -136,7 +140,7 @@ class Device:
         """Read everything anew from the disk."""
         self.store = Store(self.state)
         self.records = RecordFile(self.state)
-        self.activator = Activator(self.store, self.records, self.live)
+        self.activator = Activator(self.store, self.records, self.live, self._deadlines)
         self.activator.start()
 
     def push(self, bundle: Bundle) -> None:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Literal
 from device_agent.errors import AgentUnreachable, DeviceError, EdgeError
 from edge_sdk.devices.client import AgentClient
 from edge_sdk.devices.connection import Lease
-from edge_sdk.devices.ssh import SshConnection, SshSettings
+from edge_sdk.devices.ssh import PACKET_BYTES, SshConnection, SshSettings
 from edge_sdk.devices.ssh_errors import mapped
 from edge_sdk.devices.ssh_keys import Ask, ask_for_passphrase
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_AGENT_COMMAND = """sh -c 'PATH="$HOME/.local/bin:/usr/local/bin:$PATH" exec edge-agent connect'"""
 MAX_CONNECTIONS = 8  # sshd allows ten sessions a connection by default; more streams take more connections
 READ_BYTES = 1 << 16
+PIECE_BYTES = PACKET_BYTES - 64  # the most of it that paramiko puts into one packet
 STDERR_BYTES = 2000  # shown of what a bridge wrote
 STATUS_WAIT_S = 2.0  # the exit status comes right after the end of the stream
 LINGER_S = 1.5  # an on-demand agent without leases has closed its socket well before
@@ -181,7 +182,7 @@ class SshStream:
             try:
                 with _socket_errors():
                     # bytes() of a piece: paramiko would copy what is left of `data` for each packet
-                    sent = self._channel.send(bytes(view[:READ_BYTES]))
+                    sent = self._channel.send(bytes(view[:PIECE_BYTES]))
             except BrokenPipeError:
                 self._raise_failure()
                 raise

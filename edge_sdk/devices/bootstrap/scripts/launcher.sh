@@ -19,21 +19,23 @@ become() { # RELEASE ARGUMENT...: this process becomes the agent of a release
     exec "$python" -I "$root/releases/$release/lib" "$@"
 }
 
+outlasted() { # SECONDS: true once they are over, false as soon as the host has confirmed the release
+    IFS=' .' read -r begin _ </proc/uptime # counting `sleep 1` would be slow where the board is
+    while [ -f "$trial" ]; do
+        IFS=' .' read -r now _ </proc/uptime
+        [ $((now - begin)) -lt "$1" ] || return 0
+        sleep 1
+    done
+    return 1
+}
+
 begin_trial() { # SECONDS RELEASE ARGUMENT...: ends with the release, or returns when it has failed
     seconds=$1
     shift
     stopping=
     (become "$@") &
     child=$!
-    ( # unless the host has confirmed it by then, its time is up
-        passed=0
-        while [ -f "$trial" ]; do
-            if [ "$passed" -eq "$seconds" ]; then kill -TERM "$child"; fi
-            if [ "$passed" -eq $((seconds + 15)) ]; then kill -KILL "$child"; fi
-            sleep 1
-            passed=$((passed + 1))
-        done
-    ) 2>/dev/null &
+    (outlasted "$seconds" && kill -TERM "$child" && outlasted 15 && kill -KILL "$child") 2>/dev/null &
     watch=$!
     trap 'stopping=yes; kill -TERM "$child" 2>/dev/null' TERM INT HUP
     while :; do # a signal ends `wait` before the child has ended
