@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from converters.readers.tflite import TfliteSource, from_tflite
 from converters.readers.tflite import lower as lower_tflite
+from converters.shaping import Declared, resolve
 from converters.tensorflow.job import Job, array_of, tensor_of
 from converters.tensorflow.process import tensorflow
 from device_agent import tensors
@@ -36,9 +37,9 @@ class TensorFlowSource(TfliteSource):
     `owner` keeps what the source file needs to go on existing (a model that came from memory).
     """
 
-    job: Job
-    foreign: dict[int, str]
-    owner: Any = field(default=None, repr=False)
+    job: Job = field(kw_only=True)
+    foreign: dict[int, str] = field(kw_only=True)
+    owner: Any = field(default=None, repr=False, kw_only=True)
 
 
 class TensorFlowReader:
@@ -76,9 +77,14 @@ class TensorFlowReader:
         """
         sha256, size_bytes = self._measured(path)
         job = Job.of(self.name, path, sha256, shaping)
-        data = _converted(job)
+        data, inputs = _converted(job)
+        resolved = resolve(inputs, shaping, str(path))
         made = from_tflite(data, path, self.name)
-        return self._described(made, job, size_bytes)
+        return evolve(
+            self._described(made, job, size_bytes),
+            shaping=evolve(shaping, input_shapes=resolved.shapes, bind=resolved.bound),
+            dynamic=resolved.dynamic,
+        )
 
     def lower(self, model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:
         """The converted graph, read anew, and a verdict per operator: no for TensorFlow's own."""
@@ -137,13 +143,13 @@ class TensorFlowReader:
             size_bytes=size_bytes,
             inputs=tuple(evolve(spec, layout=layouts.get(spec.name)) for spec in made.inputs),
             operators=converted.renamed(made.operators, foreign),
-            payload=TensorFlowSource(made.payload.data, made.payload.where, job, foreign),
+            payload=TensorFlowSource(made.payload.data, made.payload.where, job=job, foreign=foreign),
         )
 
 
 @lru_cache(maxsize=KEPT)
-def _converted(job: Job) -> bytes:
-    """The model as a TFLite file with the source's names."""
+def _converted(job: Job) -> tuple[bytes, tuple[Declared, ...]]:
+    """The model as a TFLite file with the source's names, and the inputs as the source declares them."""
     from converters.readers.converted import with_names
 
     payload = tensors.pack(job.payload({}))
@@ -154,4 +160,5 @@ def _converted(job: Job) -> bytes:
         file.unlink()
     except OSError as e:
         raise ProtocolError("TensorFlow's answer cannot be read", where=job.path, got=str(e)) from e
-    return with_names(data, answer.head["inputs"], answer.head["outputs"], job.path)
+    inputs = tuple(Declared(name, dtype, tuple(sizes)) for name, dtype, sizes in answer.head["declared"])
+    return with_names(data, answer.head["inputs"], answer.head["outputs"], job.path), inputs

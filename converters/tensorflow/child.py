@@ -1,7 +1,7 @@
 """The process that TensorFlow runs in: takes questions on standard input until that ends, one at a time.
 
 {"kind": "convert" | "run", "format", "path", "sha256", "batch", "shapes"} + tensors  ->
-{"kind": "converted", "inputs", "outputs", "file"} | {"kind": "outputs", "version"} + tensors |
+{"kind": "converted", "inputs", "declared", "outputs", "file"} | {"kind": "outputs", "version"} + tensors |
 {"kind": "error", "error"}
 """
 
@@ -71,7 +71,8 @@ def _answer(question: Frame, models: dict[Job, Opened]) -> Frame:
     return Frame(
         {
             "kind": "converted",
-            "inputs": [end.name for end in opened.inputs],
+            "inputs": [name for name, _, _ in opened.inputs],
+            "declared": [[one.name, one.dtype, list(one.dimensions)] for one in opened.source.inputs],
             "outputs": list(opened.source.outputs),
             "file": file.name,
         }

@@ -44,6 +44,13 @@ class Job:
             tuple(sorted((name, tensor_of(value)) for name, value in shaping.bind.items())),
         )
 
+    def shaping(self) -> Shaping:
+        """What is asked of the inputs, as every reader takes it."""
+        from converters.shaping import Shaping
+
+        bound = {name: array_of(tensor) for name, tensor in self.bound}
+        return Shaping(self.batch, dict(self.shapes), bound)
+
     def head(self) -> dict[str, Any]:
         """The job as JSON, without its bound inputs."""
         return {

@@ -11,8 +11,7 @@ from typing import Any
 
 from converters.tensorflow.examine import KerasFile
 from converters.tensorflow.job import Job
-from converters.tensorflow.shapes import End
-from converters.tensorflow.source import Source
+from converters.tensorflow.source import Source, declared
 from device_agent.errors import InvalidModel, UnsupportedOperator
 
 # what makes a recurrent layer of Keras 3 or tf_keras write out its steps -> the value that does
@@ -45,7 +44,7 @@ def open_file(job: Job, file: KerasFile) -> Source:
             next_step="Make the state an input (`initial_state`) and an output (`return_state`).",
         )
     return Source(
-        tuple(_end(tensor) for tensor in inputs),
+        tuple(declared(one.name.split(":")[0], one.dtype, one.shape, job.path) for one in inputs),
         _unique(_output_names(model)),
         lambda tensors: _flatten(keras, model(_packed(keras, model, tensors), training=False)),
         model,
@@ -98,14 +97,6 @@ def _short(error: Exception) -> str:
     text = str(error)
     cause = text.rpartition("Exception encountered:")[2]
     return f"{type(error).__name__}: " + " ".join(cause.split())[:300]
-
-
-def _end(tensor: Any) -> End:
-    import tensorflow as tf
-
-    shape = tf.TensorShape(tensor.shape)
-    sizes = tuple(shape) if shape.rank is not None else None
-    return End(tensor.name.split(":")[0], sizes, tf.as_dtype(tensor.dtype).name)
 
 
 def _output_names(model: Any) -> list[str]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from converters.tensorflow.job import Job, array_of
-from converters.tensorflow.shapes import End, static_shapes
+from converters.shaping import resolve
+from converters.tensorflow.job import Job
 from converters.tensorflow.source import Source
 from device_agent.errors import InvalidModel, UnsupportedOperator
 
@@ -26,18 +26,21 @@ class Opened:
     Args:
         source: what was opened.
         job: what its inputs get.
+
+    Raises:
+        InvalidRequest: the job does not fit the inputs.
+        InvalidModel: an input stays open.
     """
 
     def __init__(self, source: Source, job: Job) -> None:
         self.source = source
         self._path = job.path
-        shapes = static_shapes(source.inputs, job)
-        bound = {name: array_of(tensor) for name, tensor in job.bound}
-        self._bound = [bound.get(end.name) for end in source.inputs]
+        found = resolve(source.inputs, job.shaping(), job.path)
+        self._bound = [found.bound.get(one.name) for one in source.inputs]
         self.inputs = tuple(
-            End(end.name, shape, end.dtype)
-            for end, shape in zip(source.inputs, shapes, strict=True)
-            if end.name not in bound
+            (one.name, one.dtype, found.shapes[one.name])
+            for one in source.inputs
+            if one.name not in found.bound
         )
 
     @cached_property
@@ -54,7 +57,7 @@ class Opened:
 
         function = self._reference
         try:
-            outputs = function(*(tf.constant(inputs[end.name]) for end in self.inputs))
+            outputs = function(*(tf.constant(inputs[name]) for name, _, _ in self.inputs))
         except Exception as e:  # errors of TensorFlow and of NumPy
             raise self._invalid("TensorFlow cannot run the model", e) from e
         return {name: value.numpy() for name, value in zip(self.source.outputs, outputs, strict=True)}
@@ -86,8 +89,8 @@ class Opened:
             return self.source.call(tensors)
 
         specs = [
-            tf.TensorSpec(end.shape, end.dtype, name=f"input_{index:04}")
-            for index, end in enumerate(self.inputs)
+            tf.TensorSpec(shape, dtype, name=f"input_{index:04}")
+            for index, (_, dtype, shape) in enumerate(self.inputs)
         ]
         try:
             return tf.function(call, autograph=False).get_concrete_function(*specs)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.tensorflow.job import Job
-from converters.tensorflow.shapes import End
-from converters.tensorflow.source import Source
+from converters.tensorflow.source import Source, declared
 from device_agent.errors import InvalidModel, UnsupportedOperator
 
 DEFAULT = "serving_default"
@@ -61,17 +60,13 @@ def open_folder(job: Job) -> Source:
         ) from e
     specs: dict[str, Any] = signature.structured_input_signature[1]
     outputs = list(signature.structured_outputs)
-    inputs = tuple(_end(key, spec) for key, spec in specs.items())
+    inputs = tuple(declared(key, spec.dtype, spec.shape, job.path) for key, spec in specs.items())
 
     def call(tensors: list[Any]) -> list[Any]:
         made = signature(**dict(zip(specs, tensors, strict=True)))
         return [made[key] for key in outputs]
 
     return Source(inputs, tuple(outputs), call, loaded)
-
-
-def _end(name: str, spec: Any) -> End:
-    return End(name, tuple(spec.shape) if spec.shape.rank is not None else None, spec.dtype.name)
 
 
 def _examine(path: str) -> tuple[list[str], list[str]]:

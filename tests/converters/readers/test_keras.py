@@ -65,10 +65,17 @@ def test_recurrent_layers(keras_samples, name, output):
 
 def test_shapes(keras_samples):
     """Open sizes are asked for, and taken from the request."""
-    with pytest.raises(InvalidModel, match=r"--input-shape image=1,\?,\?,3"):
+    with pytest.raises(InvalidModel, match=r"--input-shape image=1,224,224,3"):
         reader.read(keras_samples / "open.keras", Shaping())
     model = reader.read(keras_samples / "open.keras", Shaping(input_shapes={"image": (1, 6, 5, 3)}))
     assert (1, 4, 3, 2) == model.outputs[0].shape
+
+
+def test_dynamic(keras_samples):
+    """An axis stays open on request, and its size is that of the request until it is resized."""
+    model = reader.read(keras_samples / "small.keras", Shaping(dynamic={"image": (0,)}))
+    assert [(("image", 0),)] == [axis.places for axis in model.dynamic]
+    assert "CONV_2D" in converted(model).artifact.operators
 
 
 def test_bind(keras_samples):
@@ -91,7 +98,7 @@ def test_in_memory(keras_samples):
 
 def test_not_a_model():
     """Anything else in memory is refused."""
-    with pytest.raises(InvalidRequest, match=r"got dict, expected the path .* or a keras\.Model"):
+    with pytest.raises(InvalidRequest, match=r"got dict, expected a path.* or a keras\.Model"):
         from_memory({}, Shaping())
 
 
