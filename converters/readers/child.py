@@ -93,7 +93,7 @@ class Child:
         timer.daemon = True
         timer.start()
         try:
-            answer = self._exchange(Frame(dict(head), payload))
+            answer = self._exchange(Frame(dict(head), payload).encode())
         except BaseException:  # Ctrl-C too: nobody will read this answer
             self.close()
             raise
@@ -105,13 +105,13 @@ class Child:
             raise errors.from_json(answer.head["error"])
         return answer
 
-    def _exchange(self, frame: Frame) -> Frame | None:
+    def _exchange(self, frame: bytes) -> Frame | None:
         """One frame there, one back; None if the process is gone."""
         there, back = self._process.stdin, self._process.stdout
         if there is None or back is None or there.closed:
             return None
         try:
-            there.write(frame.encode())
+            there.write(frame)
             there.flush()
             return frames.read_blocking(back)  # type: ignore[arg-type]  # a buffered reader, typed as IO
         except (BrokenPipeError, ConnectionResetError, ProtocolError):
@@ -185,12 +185,12 @@ def serve(handlers: Mapping[str, Handler], failed: Callable[[Frame, Exception], 
     while True:
         frame = requests.get()
         try:
-            answer = handlers[frame.kind](frame)
+            answer = handlers[frame.kind](frame).encode()
         except EdgeError as e:
-            answer = Frame({"kind": "error", "error": e.to_json()})
+            answer = Frame({"kind": "error", "error": e.to_json()}).encode()
         except Exception as e:  # noqa: BLE001 - a framework may raise anything; the other end must hear of it
-            answer = Frame({"kind": "error", "error": failed(frame, e).to_json()})
-        answers.write(answer.encode())
+            answer = Frame({"kind": "error", "error": failed(frame, e).to_json()}).encode()
+        answers.write(answer)
         answers.flush()
 
 

@@ -12,8 +12,8 @@ import ast
 import json
 import pickletools
 import re
+import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -57,16 +57,23 @@ def check(path: Path) -> None:
         raise _no_zip(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2]: name for name in archive.namelist()}
+            entries = archive.infolist()
+            if min((entry.header_offset for entry in entries), default=1):
+                raise _damaged(path, "only the end of a zip file, or one inside of it, is whole")
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise _foreign(path, "a zip file with compressed entries, which PyTorch does not write")
             damaged = archive.testzip()
             if damaged is not None:
                 raise _damaged(path, f"{damaged!r} does not match its checksum")
+            names = {name.partition("/")[2]: name for name in archive.namelist()}
             if "archive_format" in names:
                 _program(path, archive, names)
             else:
                 raise _no_program(path, archive, names)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as e:
-        raise _damaged(path, str(e)) from e  # RuntimeError: encrypted, or packed in an unknown way
+    except InvalidModel:
+        raise
+    except (zipfile.BadZipFile, struct.error, OSError, EOFError, RuntimeError, ValueError, LookupError) as e:
+        raise _damaged(path, str(e)) from e  # what zipfile raises where the directory of entries is damaged
 
 
 def _program(path: Path, archive: zipfile.ZipFile, names: dict[str, str]) -> None:
@@ -121,7 +128,7 @@ def _is_arithmetic(text: str) -> bool:
     for node in nodes:
         if not isinstance(node, _ARITHMETIC):
             return False
-        if isinstance(node, ast.Name) and node.id.startswith("_"):
+        if isinstance(node, ast.Name) and node.id.startswith("__"):
             return False
         if isinstance(node, ast.Call) and not (
             isinstance(node.func, ast.Name) and node.func.id[:1].isupper()
@@ -130,10 +137,15 @@ def _is_arithmetic(text: str) -> bool:
         if (
             isinstance(node, ast.Constant)
             and isinstance(node.value, str | bytes)
-            and not re.fullmatch(r"[A-Za-z]\w*", str(node.value))
+            and not re.fullmatch(r"_?[A-Za-z]\w*", str(node.value))
         ):
             return False  # a text would be evaluated in its turn
     return True
+
+
+def _is_sympy(function: str) -> bool:
+    """Whether a function can only be sympy's: most are capitalised, and none of Python's own is."""
+    return function[:1].isupper() or function in ("floor", "ceiling", "sqrt", "log", "exp", "sign")
 
 
 def _strings(tree: Any) -> Iterator[tuple[str, str]]:
