@@ -40,6 +40,7 @@ from attrs import field, frozen
 
 PROTOCOL_VERSION = 1
 EVENTS_MEDIA_TYPE = "application/x-ndjson"
+RECEIPT = 104  # the status of an interim answer: the chunk is received (Upload Resumption Supported)
 
 
 @frozen
