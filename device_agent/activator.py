@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from typing import Protocol
 
 from attrs import define
 
@@ -24,6 +23,7 @@ from device_agent.errors import (
     NothingToRollBack,
     UnknownModel,
 )
+from device_agent.live import Live
 from device_agent.pace import Pace
 from device_agent.protocol import (
     Deployed,
@@ -39,26 +39,6 @@ from device_agent.store import Generation, Store
 from device_agent.trust import UNSIGNED, Offer, Signed, Trust
 
 Emit = Callable[[Event], None]
-
-
-class Live(Protocol):
-    """What the activator needs of the serving side; see `serving.Serving`."""
-
-    def switch(self, name: str, generation: Generation | None) -> None:
-        """Let this generation answer from now on, or nothing."""
-        ...
-
-    async def preflight(self, generation: Generation) -> Parity:
-        """Check a generation that is not live yet; ActivationFailed if it is not fit."""
-        ...
-
-    async def probe(self, name: str) -> Parity:
-        """Check what is live, the way that requests go; ActivationFailed if it is not fit."""
-        ...
-
-    async def retire(self, name: str) -> None:
-        """Give up what the generations of a model that are not live still hold."""
-        ...
 
 
 @define

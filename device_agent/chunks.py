@@ -14,59 +14,27 @@ https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/).
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import re
-import secrets
 import time
 from collections import deque
 from collections.abc import Coroutine
 from http import HTTPStatus
 
 import h11
-from attrs import frozen
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from device_agent import log
+from device_agent import chunk_form, log
+from device_agent.chunk_form import HEAD_BYTES, Chunk
 from device_agent.errors import EdgeError, InvalidRequest, UploadError
 from device_agent.metrics import Metrics
-from device_agent.uploads import MAX_CHUNK_BYTES, Upload, Uploads
+from device_agent.uploads import Upload, Uploads
 from device_agent.web import unexpected
 
-HEAD_BYTES = 1 << 10
 BUFFERS = 2  # one is being filled while the other is checked and written
 BUFFER_STEP_BYTES = 1 << 18
 CALM = 16  # the share of what came through unbroken that waits for more before it is synced
 MOST_UNSYNCED_BYTES = 1 << 22
-RECEIPT = 104  # the status of an interim answer: Upload Resumption Supported
 ROUTE = "upload"  # what the chunks are counted as, see `gate`
 DRAIN_S = 5.0  # what a client that was refused still sends is read, so that it comes to read why
-_BEGIN = b"PATCH /edge/v1/uploads/"
-_HEAD = re.compile(
-    rb"PATCH /edge/v1/uploads/(?P<id>[0-9a-f]{64}-[0-9]{1,13}) HTTP/1\.1\r\n"
-    rb"Host: [A-Za-z0-9.:-]{1,100}\r\n"
-    rb"Upload-Offset: (?P<offset>[0-9]{1,15})\r\n"
-    rb"Upload-Checksum: sha256 (?P<checksum>[A-Za-z0-9+/]{43}=)\r\n"
-    rb"(?P<receipt>Upload-Receipt: \?1\r\n)?"
-    rb"Content-Type: application/offset\+octet-stream\r\n"
-    rb"Content-Length: (?P<length>[1-9][0-9]{0,7})\r\n\r\n"
-)
-
-
-@frozen
-class _Chunk:
-    upload_id: str
-    offset: int
-    checksum: bytes
-    length: int
-    receipt: bool
-    request_id: str
-    began: float
-
-    @property
-    def end(self) -> int:
-        """The offset after it."""
-        return self.offset + self.length
 
 
 def protocol(uploads: Uploads, metrics: Metrics) -> type[H11Protocol]:
@@ -78,7 +46,7 @@ def protocol(uploads: Uploads, metrics: Metrics) -> type[H11Protocol]:
         def data_received(self, data: bytes) -> None:
             """Takes a chunk's request at the beginning of an exchange; uvicorn takes the others."""
             between = self.cycle is None or self.cycle.response_complete
-            if between and data.startswith(_BEGIN) and not self.conn.trailing_data[0]:
+            if between and data.startswith(chunk_form.BEGIN) and not self.conn.trailing_data[0]:
                 Chunks(self, uploads, metrics).take_over(data)
             else:
                 super().data_received(data)
@@ -86,7 +54,8 @@ def protocol(uploads: Uploads, metrics: Metrics) -> type[H11Protocol]:
         def send_400_response(self, msg: str) -> None:
             """Answers what is not HTTP with an error of ours."""
             if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-                self.transport.write(_refusal(InvalidRequest("not an HTTP/1.1 request", got=msg), _number()))
+                error = InvalidRequest("not an HTTP/1.1 request", got=msg)
+                self.transport.write(chunk_form.refusal(error, chunk_form.number()))
             self.transport.close()
 
     return AgentProtocol
@@ -108,15 +77,15 @@ class Chunks(asyncio.BufferedProtocol):
         self._metrics = metrics
         self._head = bytearray(HEAD_BYTES)
         self._held = 0  # bytes of the head, or of the chunk if there is one
-        self._chunk: _Chunk | None = None  # being filled
+        self._chunk: Chunk | None = None  # being filled
         self._buffer = bytearray()  # with its bytes
-        self._filled: deque[tuple[_Chunk, bytearray]] = deque()
-        self._written: deque[_Chunk] = deque()  # what waits for a sync
+        self._filled: deque[tuple[Chunk, bytearray]] = deque()
+        self._written: deque[Chunk] = deque()  # what waits for a sync
         self._taken = self._unsynced = 0  # bytes: of all that was written here, and of what waits
         self._spare: list[bytearray] = []
         self._receiving = self._syncing = False
         self._refusal: EdgeError | None = None
-        self._refused_chunk: _Chunk | None = None
+        self._refused_chunk: Chunk | None = None
         self._refused = self._foreign = False
 
     def take_over(self, data: bytes) -> None:
@@ -155,30 +124,20 @@ class Chunks(asyncio.BufferedProtocol):
     def _feed(self, data: bytes) -> None:
         """Bytes that begin with a head."""
         while data:
-            head = _HEAD.match(data)
-            if head is None or int(head["length"]) > MAX_CHUNK_BYTES:
-                alike = data.startswith(_BEGIN[: len(data)]) and b"\r\n\r\n" not in data
-                if head is None and alike and len(data) < HEAD_BYTES:
+            parsed = chunk_form.parse(data)
+            if parsed is None:
+                if chunk_form.may_become(data):
                     self._head[: len(data)] = data
                     self._held = len(data)
                 else:
                     self._hand_back(data)
                 return
-            length = int(head["length"])
-            chunk = _Chunk(
-                head["id"].decode(),
-                int(head["offset"]),
-                base64.b64decode(head["checksum"]),
-                length,
-                head["receipt"] is not None,
-                _number(),
-                time.monotonic(),
-            )
-            body, data = data[head.end() : head.end() + length], data[head.end() + length :]
-            self._buffer = self._buffer_of(length)
+            chunk, begin = parsed
+            body, data = data[begin : begin + chunk.length], data[begin + chunk.length :]
+            self._buffer = self._buffer_of(chunk.length)
             self._buffer[: len(body)] = body
             self._chunk, self._held = chunk, len(body)
-            if len(body) == length:
+            if len(body) == chunk.length:
                 self._complete(chunk)
 
     def _buffer_of(self, length: int) -> bytearray:
@@ -187,7 +146,7 @@ class Chunks(asyncio.BufferedProtocol):
             buffer = bytearray(-(-length // BUFFER_STEP_BYTES) * BUFFER_STEP_BYTES)
         return buffer
 
-    def _complete(self, chunk: _Chunk) -> None:
+    def _complete(self, chunk: Chunk) -> None:
         self._chunk, self._held = None, 0
         self._filled.append((chunk, self._buffer))
         if len(self._filled) >= BUFFERS:
@@ -213,7 +172,7 @@ class Chunks(asyncio.BufferedProtocol):
             self._taken += chunk.length
             self._unsynced += chunk.length
             if chunk.receipt:
-                self._answer(_receipt(chunk.end))
+                self._answer(chunk_form.receipt(chunk))
             self._filled.popleft()
             self._spare = [buffer]
             if not self._foreign:
@@ -257,10 +216,10 @@ class Chunks(asyncio.BufferedProtocol):
             if self._written[0].end > upload.offset:  # written since the sync began
                 break
             chunk = self._written.popleft()
-            self._answer(_acknowledgement(upload, chunk))
+            self._answer(chunk_form.acknowledgement(upload, chunk))
             self._count(chunk, HTTPStatus.NO_CONTENT)
 
-    def _refuse(self, error: Exception, chunk: _Chunk) -> None:
+    def _refuse(self, error: Exception, chunk: Chunk) -> None:
         """Have a chunk, and what comes after it, refused once all before it has been answered."""
         if self._refusal is not None:
             return  # of what comes after a refusal nothing is answered
@@ -270,7 +229,7 @@ class Chunks(asyncio.BufferedProtocol):
         finally:
             log.request_id.reset(token)
 
-    def _count(self, chunk: _Chunk, status: int) -> None:
+    def _count(self, chunk: Chunk, status: int) -> None:
         self._metrics.answered(ROUTE, status, time.monotonic() - chunk.began)
 
     def _settle(self) -> None:
@@ -278,7 +237,7 @@ class Chunks(asyncio.BufferedProtocol):
         if self._receiving or self._syncing or self._refused:
             return
         if self._refusal is not None and self._refused_chunk is not None:
-            self._answer(_refusal(self._refusal, self._refused_chunk.request_id))
+            self._answer(chunk_form.refusal(self._refusal, self._refused_chunk.request_id))
             self._count(self._refused_chunk, self._refusal.http_status)
             self._refused = True
             self._filled.clear()
@@ -316,30 +275,3 @@ def _known(error: Exception) -> EdgeError:
         return error
     log.fault("receiving a chunk failed", error)
     return unexpected(error)
-
-
-def _number() -> str:
-    return secrets.token_hex(6)
-
-
-def _receipt(end: int) -> bytes:
-    return f"HTTP/1.1 {RECEIPT} Upload Resumption Supported\r\nUpload-Offset: {end}\r\n\r\n".encode()
-
-
-def _acknowledgement(upload: Upload, chunk: _Chunk) -> bytes:
-    head = (
-        "HTTP/1.1 204 No Content\r\nTus-Resumable: 1.0.0\r\nCache-Control: no-store\r\n"
-        f"Upload-Offset: {chunk.end}\r\nUpload-Length: {upload.length}\r\n"
-        f"X-Request-Id: {chunk.request_id}\r\n\r\n"
-    )
-    return head.encode()
-
-
-def _refusal(error: EdgeError, request_id: str) -> bytes:
-    body = json.dumps({**error.to_json(), "request_id": request_id}).encode()
-    head = (
-        f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}\r\n"
-        f"X-Request-Id: {request_id}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + body

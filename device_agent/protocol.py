@@ -22,8 +22,9 @@
 
 Uploads follow tus 1.0 (https://tus.io/protocols/resumable-upload): HEAD for the offset, PATCH at the
 offset, a checksum per chunk; a 204 says that the chunk is on the medium, and PATCHes may be pipelined
-(the first refusal is then the last answer). `Upload-Digest: sha256:<hex>` is the digest of the whole blob;
-asking again for a digest whose upload is unfinished answers with that upload and its offset.
+(the first refusal is then the last answer). With `Upload-Receipt: ?1` a 104 comes before the 204, as soon
+as no cut of the connection takes the chunk any more. `Upload-Digest: sha256:<hex>` is the digest of the
+whole blob; asking again for a digest whose upload is unfinished answers with that upload and its offset.
 
 Events are newline-delimited JSON (`application/x-ndjson`), each an `Event`; the last one has kind
 `result` or `error`. Errors elsewhere are `EdgeError.to_json()` with the class's HTTP status. Every answer
@@ -40,6 +41,7 @@ from attrs import field, frozen
 
 PROTOCOL_VERSION = 1
 EVENTS_MEDIA_TYPE = "application/x-ndjson"
+RECEIPT = 104  # the status of an interim answer: the chunk is received (Upload Resumption Supported)
 
 
 @frozen

@@ -207,7 +207,11 @@ def _on_each(
         lambda: summary.print_outcomes(
             outcomes,
             ("outcome", "release", "kept by"),
-            lambda o: (o.action, o.release or "-", o.service or "-"),
+            lambda o: (
+                f"{o.action}, units outdated" if o.outdated else o.action,
+                o.release or "-",
+                o.service or "-",
+            ),
         ),
     )
     if code := summary.exit_code(outcomes):
@@ -228,3 +232,8 @@ def _text(outcome: Outcome) -> None:
     click.echo(f"{outcome.address}: agent{what} {outcome.action}")
     if outcome.signer:
         click.echo(f"{outcome.address}: {outcome.signer}")
+    if outcome.outdated:
+        click.echo(
+            f"note: not as this version writes them: {', '.join(outcome.outdated)}; "
+            "`edge devices install` writes them anew, an upgrade leaves them alone"
+        )

@@ -22,6 +22,7 @@ from device_agent.errors import (
 )
 from device_agent.protocol import (
     PROTOCOL_VERSION,
+    RECEIPT,
     AgentInfo,
     BenchmarkRequest,
     DeploymentStatus,
@@ -39,7 +40,6 @@ from edge_sdk.devices.transports.base import Transport
 
 T = TypeVar("T")
 LOG_TIMEOUT_S = 86400.0  # between two lines: an idle agent writes none
-RECEIPT = 104  # the status of the interim answer that a chunk was received, but is not kept yet
 EVENT_TIMEOUT_S = 300.0  # between two events: loading a large model on a slow board makes none
 
 

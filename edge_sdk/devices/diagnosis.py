@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 from attrs import frozen
 from packaging.version import Version
@@ -14,6 +15,8 @@ from device_agent.protocol import PROTOCOL_VERSION, AgentInfo
 from device_agent.trust import OFF, REQUIRE
 from edge_sdk.devices import selection
 from edge_sdk.devices.addresses import ADDRESSES
+from edge_sdk.devices.bootstrap import drift, probe
+from edge_sdk.devices.bootstrap.layout import layout
 from edge_sdk.devices.device import Device
 from edge_sdk.devices.inventory import Entry
 from edge_sdk.devices.ssh import CONNECT_TIMEOUT_S, SshConnection
@@ -56,6 +59,8 @@ def examine(address: str) -> Iterator[Check]:
         if failed:
             return
     yield from _agent(device)
+    if address not in ADDRESSES:
+        yield from _installation(selection.find(address))
 
 
 def workers(info: AgentInfo) -> Check:
@@ -211,6 +216,29 @@ def _agent(device: Device) -> Iterator[Check]:
     if info.memory_cgroup is not None:
         yield _memory(limited=info.memory_cgroup)
     yield architecture(info, device.target)
+
+
+def _installation(entry: Entry) -> Iterator[Check]:
+    """Launcher and units, where `edge devices install` wrote them."""
+    with closing(SshConnection(selection.ssh_settings(entry))) as connection:
+        try:
+            facts = probe.ask(connection)
+            for found in facts.installed[:1]:
+                yield installation(drift.outdated(connection, layout(facts, found.service)), entry.name)
+        except EdgeError as e:
+            yield _failed("installation", e)
+
+
+def installation(outdated: Sequence[str], name: str) -> Check:
+    """Whether launcher and units are what this version writes; `name` is the device's."""
+    if not outdated:
+        return Check("installation", "ok", "launcher and units are of this version")
+    return Check(
+        "installation",
+        "warn",
+        f"not as this version writes them: {', '.join(outdated)}",
+        f"`edge devices install {name}` writes them anew; `upgrade` leaves them alone.",
+    )
 
 
 def _memory(*, limited: bool) -> Check:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.chunks import RECEIPT
+from device_agent.protocol import RECEIPT
 from edge_sdk.devices.connection import PipelinedResponse
 from tests.device_agent.harness import AgentProcess
 

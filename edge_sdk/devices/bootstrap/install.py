@@ -20,7 +20,7 @@ from device_agent.errors import (
 )
 from device_agent.protocol import AgentInfo
 from edge_sdk.devices.bootstrap import archive as archives
-from edge_sdk.devices.bootstrap import examine, plan, probe, wheelhouse
+from edge_sdk.devices.bootstrap import drift, examine, plan, probe, wheelhouse
 from edge_sdk.devices.bootstrap.examine import Finding
 from edge_sdk.devices.bootstrap.layout import Layout, layout
 from edge_sdk.devices.bootstrap.plan import Copy, Release, Run, Step
@@ -29,6 +29,7 @@ from edge_sdk.devices.remote import Completed, Remote
 from targets.schema import Target
 
 TRIAL_S = 60  # in which a new release must complete a round trip
+FIRST_TRIALS = 3  # the time of so many has a first release: none before it could serve meanwhile
 MARGIN_S = 45  # for the one before it to answer again
 POLL_S = 0.5
 
@@ -47,6 +48,7 @@ class Outcome:
     sent_bytes: int
     agent: AgentInfo | None
     signer: str = ""  # who may sign for the device since an installation, or why nobody
+    outdated: tuple[str, ...] = ()  # files that an upgrade left as another version wrote them
 
 
 @frozen
@@ -192,14 +194,15 @@ def install(
                 ready.facts,
                 progress,
             )
-            return _outcome(remote, "unchanged", ready, 0, info)
+            return _outcome(remote, "unchanged", ready, 0, info, upgrade=upgrade)
     try:
         sent = perform(remote, ready.steps, ready.facts, progress)
         info = _prove(remote, ready, trial_s, progress)
     except EdgeError:
         _undo(remote, ready, progress)
         raise
-    return _outcome(remote, "upgraded" if ready.on_trial else "installed", ready, sent, info)
+    action = "upgraded" if ready.on_trial else "installed"
+    return _outcome(remote, action, ready, sent, info, upgrade=upgrade)
 
 
 def uninstall(
@@ -295,8 +298,9 @@ def _prove(remote: Remote, ready: Prepared, trial_s: int, progress: Progress) ->
     """Wait for the new release to answer, and make it the one that stays."""
     where, wanted, facts = ready.where, ready.wanted, ready.facts
     begin = time.monotonic()
+    limit_s = patience_s(trial_s, on_trial=ready.on_trial)
     progress("wait for the agent", 0, 0)
-    while time.monotonic() - begin < trial_s + (MARGIN_S if ready.on_trial else 0):
+    while time.monotonic() - begin < limit_s:
         info = _ask_agent(remote, where, facts)
         if info is not None and info.release == wanted.id:
             if ready.on_trial:
@@ -322,8 +326,13 @@ def _prove(remote: Remote, ready: Prepared, trial_s: int, progress: Progress) ->
         "the agent was installed and does not answer; what was installed is removed again",
         where=remote.address,
         got=last,
-        expected=f"an answer within {trial_s} s",
+        expected=f"an answer within {limit_s} s",
     )
+
+
+def patience_s(trial_s: int, *, on_trial: bool) -> int:
+    """How long to wait for a release: a slow card compiles the agent when it starts for the first time."""
+    return trial_s + MARGIN_S if on_trial else trial_s * FIRST_TRIALS
 
 
 def _undo(remote: Remote, ready: Prepared, progress: Progress) -> None:
@@ -347,7 +356,15 @@ def _undo(remote: Remote, ready: Prepared, progress: Progress) -> None:
         progress(f"could not clean up: {e.what}", 0, 0)
 
 
-def _outcome(remote: Remote, action: str, ready: Prepared, sent: int, info: AgentInfo | None) -> Outcome:
+def _outcome(
+    remote: Remote,
+    action: str,
+    ready: Prepared,
+    sent: int,
+    info: AgentInfo | None,
+    *,
+    upgrade: bool = False,
+) -> Outcome:
     before = ready.existing.current if ready.existing is not None else ""
     return Outcome(
         address=remote.address,
@@ -359,4 +376,5 @@ def _outcome(remote: Remote, action: str, ready: Prepared, sent: int, info: Agen
         steps=tuple(step.what for step in ready.steps),
         sent_bytes=sent,
         agent=info,
+        outdated=drift.outdated(remote, ready.where) if upgrade else (),
     )

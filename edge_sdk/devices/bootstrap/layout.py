@@ -84,6 +84,16 @@ def worker_units(where: Layout, python: str) -> dict[str, str]:
     return {f"{UNITS}/{name}": text for name, text in texts.items()}
 
 
+def files(where: Layout, python: str) -> dict[str, str]:
+    """What an installation writes and upgrades leave alone, by path: launcher, units, supervisor."""
+    found = {where.launcher: launcher(where), **worker_units(where, python)}
+    if where.unit is not None:
+        found[where.unit] = unit(where, python)
+    if where.supervise is not None:
+        found[where.supervise] = supervisor(where)
+    return found
+
+
 def _protect_home(python: str) -> str:
     return "read-only" if python.startswith(("/home/", "/root/")) else "yes"
 

@@ -84,10 +84,13 @@ def test_the_whole_life(home: Path, archive: Archive, patched: Patch, make_bundl
     assert {first.release} == releases(home)
 
     second = install(home, patched("device_agent/note.txt", "second"), upgrade=True)
-    assert ("upgraded", first.release) == (second.action, second.previous)
+    assert ("upgraded", first.release, ()) == (second.action, second.previous, second.outdated)
     assert second.release == release_that_answers(home)
     assert {first.release, second.release} == releases(home)
+    supervise = home / ".local/share/edge-agent/supervise"
+    supervise.write_text(supervise.read_text() + "# of another version\n")
     third = install(home, patched("device_agent/note.txt", "third"), upgrade=True)
+    assert (str(supervise),) == third.outdated
     assert {second.release, third.release} == releases(home)
     with device(home) as found:
         assert ["toy"] == [one.name for one in found.deployments()]
