@@ -10,7 +10,7 @@ from converters import registry
 from converters.artifact import Artifact
 from converters.verdict import Verdict
 from device_agent.bundle import TensorSpec
-from device_agent.errors import UnsupportedOperator
+from device_agent.errors import EdgeError, InvalidModel, UnsupportedOperator
 
 if TYPE_CHECKING:
     from converters.graph.ir import Graph
@@ -51,13 +51,11 @@ class LiteRTBackend:
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """What each source operator becomes after all rewrites, or why it cannot be lowered."""
-        from converters.graph import passes
-
         graph, verdicts = registry.reader(model.format).lower(model)
         if graph is None:
             return verdicts
         before = _by_source(graph)
-        passes.run(graph)
+        _rewritten(graph, model)
         after = _by_source(graph)
         return tuple(
             _explained(operator, verdict, before[operator.index], after[operator.index])
@@ -68,7 +66,6 @@ class LiteRTBackend:
         self, model: Model, recipe: Recipe, calibration: Calibration | None, progress: Progress
     ) -> Artifact:
         """The model as a `.tflite` file with the signature `serving_default`."""
-        from converters.graph import passes
         from converters.graph.read import read
         from converters.graph.write import write
         from converters.quantize import int8
@@ -77,10 +74,10 @@ class LiteRTBackend:
         graph, verdicts = registry.reader(model.format).lower(model)
         if graph is None:
             raise _refused(model, verdicts)
-        rewrites = dict(passes.run(graph))
+        rewrites = _rewritten(graph, model)
         progress("lowering", 1, 1)
         is_int8 = recipe.precision == "int8"
-        if is_int8:
+        if is_int8 and model.quantized is None:
             quantized = int8.quantize(graph, calibration, io=recipe.io, progress=progress)
             data = quantized.data
             if quantized.widened_channels:
@@ -102,6 +99,30 @@ class LiteRTBackend:
             tolerance={name: _tolerance(compiled, tensor) for name, tensor in compiled.outputs.items()},
             rewrites=rewrites,
         )
+
+
+def _rewritten(graph: Graph, model: Model) -> dict[str, int]:
+    """Rewrite a graph; how often each rewrite applied.
+
+    Raises:
+        InvalidModel: the operators of the user's own TFLite file do not fit their tensors.
+    """
+    from converters.graph import passes
+    from converters.readers.tflite import TfliteSource
+
+    try:
+        return dict(passes.run(graph))
+    except EdgeError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+        if not isinstance(model.payload, TfliteSource):
+            raise
+        raise InvalidModel(
+            "operators do not fit their tensors",
+            where=str(model.path),
+            got=f"{type(e).__name__}: {e}",
+            next_step="Make the file anew: no runtime could run this one.",
+        ) from e
 
 
 def _refused(model: Model, verdicts: tuple[Verdict, ...]) -> UnsupportedOperator:
