@@ -42,9 +42,9 @@ class Conversion:
     """What became of a model: the artifact to deploy, and how it compares with its source.
 
     `baseline` is the float32 artifact, `artifact` itself where the plan asks for float32 or the model was
-    quantised before. A fidelity is None where the runtime computes nothing (the null runtime). Golden inputs and outputs are safetensors
-    blobs with tensors named `<sample>/<tensor>`, as the host computed them. `notes` are what a user should
-    know of the data it was made with: too few samples, a cast.
+    quantised before. A fidelity is None where the runtime computes nothing (the null runtime). Golden inputs
+    and outputs are safetensors blobs with tensors named `<sample>/<tensor>`, as the host computed them.
+    `notes` are what a user should know of the model and the data it was made with: too few samples, a cast.
     """
 
     model: Model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,18 @@ def read(data: bytes, *, where: str) -> Graph:
         raise InvalidModel(
             "not a TFLite file", where=where, got=repr(data[4:8]), expected="b'TFL3' at offset 4"
         )
-    try:
+    with decoding(where):
         return _File(data, where).graph()
+
+
+@contextmanager
+def decoding(where: str) -> Iterator[None]:
+    """What reading a corrupt flatbuffer raises becomes InvalidModel; `where` names the file in it."""
+    try:
+        yield
     except EdgeError:
         raise
-    except Exception as e:  # a corrupt flatbuffer surfaces as almost any exception
+    except Exception as e:  # almost any exception
         raise InvalidModel(
             "the TFLite file is truncated or corrupt",
             where=where,
@@ -215,6 +223,7 @@ class _File:
             [_named(names, index) for index in self._ints(operator.OutputsAsNumpy())],
             fields,
             intermediates=[_named(names, index) for index in self._ints(operator.IntermediatesAsNumpy())],
+            stated_version=max(1, code.Version()),
         )
 
     def _custom_options(self, operator: Any) -> bytes | None:

@@ -10,8 +10,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from converters.graph import dtypes, options
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.graph.runtimes import least_runtime
 from converters.graph.verify import verify
-from converters.graph.versions import least_runtime, version
+from converters.graph.versions import version
 from device_agent.bundle import Quantization
 
 SIGNATURE = "serving_default"

@@ -77,7 +77,7 @@ def _kept(model: Model, recipe: Recipe) -> Recipe:
             where=model.path.name,
             got=recipe.precision,
             expected=kept,
-            next_step=f"Use `--precision {kept}`, which keeps it as it is, or convert the model it was made from.",
+            next_step=f"Use `--precision {kept}`, which keeps it, or give the model it was made from.",
         )
     floats = any(spec.dtype.startswith("float") for spec in (*model.inputs, *model.outputs))
     return Recipe(kept, "float" if floats else "integer")

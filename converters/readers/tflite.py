@@ -123,10 +123,11 @@ def from_tflite(data: bytes, path: Path, format: str) -> Model:  # noqa: A002 - 
         InvalidModel: not a TFLite file of one entry point, its tensors and operators contradict each other,
             or an end has a dtype that cannot be carried.
     """
-    from converters.readers.tflite_verdicts import kind, quantized
+    from converters.readers.tflite_verdicts import kind, notes, quantized
 
     source = TfliteSource(data, str(path))
     graph = _graph(source)
+    form = quantized(graph)
     return Model(
         path=path,
         format=format,
@@ -140,7 +141,8 @@ def from_tflite(data: bytes, path: Path, format: str) -> Model:  # noqa: A002 - 
         ),
         parameters=sum(tensor.data.size for tensor in graph.tensors.values() if tensor.data is not None),
         payload=source,
-        quantized=quantized(graph),
+        quantized=form,
+        notes=notes(data, form, str(path)),
     )
 
 

@@ -19,6 +19,7 @@ from attrs import evolve, field, frozen
 from converters.convert import draw
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
 from converters.graph.passes.dead import remove_dead
+from converters.graph.read import decoding
 from converters.graph.write import write
 from converters.quantize.fidelity import tensor_of
 from converters.readers.litert_process import LitertProcess, as_array, of_array
@@ -138,9 +139,10 @@ def _check_names(graph: Graph, shaping: Shaping, where: str) -> None:
 
 def _signature(file: Original, name: str) -> Shape:
     """The shape of an input with -1 where the file leaves an axis open; empty where it leaves none."""
-    tensor = schema.Model.GetRootAs(file.data, 0).Subgraphs(0).Tensors(file.inputs[name])
-    signature = tensor.ShapeSignatureAsNumpy()
-    return () if isinstance(signature, int) else tuple(signature.tolist())
+    with decoding(file.where):
+        tensor = schema.Model.GetRootAs(file.data, 0).Subgraphs(0).Tensors(file.inputs[name])
+        signature = tensor.ShapeSignatureAsNumpy()
+        return () if isinstance(signature, int) else tuple(signature.tolist())
 
 
 def _wanted(name: str, stated: Shape, shaping: Shaping, opened: Shape, where: str) -> Shape:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from converters.graph.ir import Graph, GraphOperator
-from converters.graph.read import CALLERS
+from ai_edge_litert import schema_py_generated as schema
+
+from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.graph.read import CALLERS, decoding
 from converters.verdict import Verdict
 
 # custom operators that the TFLite runtimes bring along
@@ -14,6 +16,8 @@ _STATEFUL = frozenset(
     {"ASSIGN_VARIABLE", "HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_SIZE"}
     | {"READ_VARIABLE", "VAR_HANDLE"}
 )
+_OWN_METADATA = frozenset({"CONVERSION_METADATA", "min_runtime_version"})  # written anew, or of no use after
+_MANY = 100
 _PLACEHOLDERS = frozenset({"DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"})
 
 
@@ -74,6 +78,21 @@ def quantized(graph: Graph) -> str | None:
     return found
 
 
-def _steps(tensor: object) -> bool:
-    quantization, dtype = getattr(tensor, "quantization", None), getattr(tensor, "dtype", "")
-    return quantization is not None and dtype in ("int8", "uint8", "int16", "int4")
+def notes(data: bytes, form: str | None, where: str) -> tuple[str, ...]:
+    """What a user should know of a readable TFLite file of that form (see `quantized`); `where` names it."""
+    found = []
+    if form == "full":
+        found.append("the model is quantised already: its integers are kept as they are")
+    if form == "weights":
+        found.append("the model's weights are quantised already: they are kept as they are")
+    with decoding(where):
+        model = schema.Model.GetRootAs(data, 0)
+        names = [model.Metadata(index).Name() or b"" for index in range(min(model.MetadataLength(), _MANY))]
+    left = sorted({name.decode(errors="replace") for name in names} - _OWN_METADATA)
+    if left:
+        found.append(f"metadata of the file are not carried over: {', '.join(left)}")
+    return tuple(found)
+
+
+def _steps(tensor: GraphTensor) -> bool:
+    return tensor.quantization is not None and tensor.dtype in ("int8", "uint8", "int16", "int4")
