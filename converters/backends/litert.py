@@ -10,7 +10,7 @@ from converters import registry
 from converters.artifact import Artifact
 from converters.verdict import Verdict
 from device_agent.bundle import TensorSpec
-from device_agent.errors import EdgeError, InvalidModel, UnsupportedOperator
+from device_agent.errors import UnsupportedOperator
 
 if TYPE_CHECKING:
     from converters.graph.ir import Graph
@@ -55,7 +55,7 @@ class LiteRTBackend:
         if graph is None:
             return verdicts
         before = _by_source(graph)
-        _rewritten(graph, model)
+        rewrite(graph, model)
         after = _by_source(graph)
         return tuple(
             _explained(operator, verdict, before[operator.index], after[operator.index])
@@ -74,7 +74,7 @@ class LiteRTBackend:
         graph, verdicts = registry.reader(model.format).lower(model)
         if graph is None:
             raise _refused(model, verdicts)
-        rewrites = _rewritten(graph, model)
+        rewrites = rewrite(graph, model)
         progress("lowering", 1, 1)
         is_int8 = recipe.precision == "int8"
         if is_int8 and model.quantized is None:
@@ -101,28 +101,17 @@ class LiteRTBackend:
         )
 
 
-def _rewritten(graph: Graph, model: Model) -> dict[str, int]:
-    """Rewrite a graph; how often each rewrite applied.
+def rewrite(graph: Graph, model: Model) -> dict[str, int]:
+    """Rewrite a model's graph in place; how often each rewrite applied.
 
     Raises:
-        InvalidModel: the operators of the user's own TFLite file do not fit their tensors.
+        InvalidModel: operators of the user's own TFLite file do not fit their tensors.
     """
     from converters.graph import passes
-    from converters.readers.tflite import TfliteSource
+    from converters.readers.tflite import malformed
 
-    try:
+    with malformed(model):
         return dict(passes.run(graph))
-    except EdgeError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
-        if not isinstance(model.payload, TfliteSource):
-            raise
-        raise InvalidModel(
-            "operators do not fit their tensors",
-            where=str(model.path),
-            got=f"{type(e).__name__}: {e}",
-            next_step="Make the file anew: no runtime could run this one.",
-        ) from e
 
 
 def _refused(model: Model, verdicts: tuple[Verdict, ...]) -> UnsupportedOperator:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from converters.quantize.fidelity import array_of, tensor_of
 from converters.verdict import Verdict
 from device_agent import runtimes
 from device_agent.bundle import TensorSpec
-from device_agent.errors import FileMissing, InvalidModel
+from device_agent.errors import EdgeError, FileMissing, InvalidModel
 from device_agent.tensors import DTYPES
 
 if TYPE_CHECKING:
@@ -165,6 +167,28 @@ def lower(model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:
         return None, verdicts
     widen_constants(graph)
     return graph, verdicts
+
+
+@contextmanager
+def malformed(model: Model) -> Iterator[None]:
+    """What rewriting or counting a TFLite file raises where an operator has not the tensors it needs.
+
+    Raises:
+        InvalidModel: instead of it; of a graph that was lowered here it is a fault of ours, and stays.
+    """
+    try:
+        yield
+    except EdgeError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+        if not isinstance(model.payload, TfliteSource):
+            raise
+        raise InvalidModel(
+            "an operator's tensors do not fit it",
+            where=str(model.path),
+            got=f"{type(e).__name__}: {e}",
+            next_step="Make the file anew: no runtime could run this one.",
+        ) from e
 
 
 def _graph(source: TfliteSource) -> Graph:
