@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from converters import registry
+from converters import registry, resizing
 from converters.artifact import Artifact
 from converters.model import Model
-from converters.partition.types import Plan, Recipe
+from converters.partition.types import Plan, Recipe, planned_inputs
 from converters.quantize.calibration import Calibration
 from converters.quantize.fidelity import (
     Fidelity,
@@ -24,7 +24,7 @@ from converters.quantize.fidelity import (
     with_seen_range,
 )
 from converters.quantize.quiet import quiet
-from device_agent import runtimes
+from device_agent import codec, runtimes
 from device_agent.bundle import TensorSpec
 from device_agent.errors import InvalidRequest, UnsupportedOperator
 from device_agent.tensors import Tensor, pack
@@ -73,6 +73,8 @@ def convert(
     """
     if plan.model_sha256 != model.sha256:
         raise InvalidRequest("the plan was made for another model", got=plan.model, expected=model.path.name)
+    if plan.inputs != planned_inputs(model):
+        raise _planned_otherwise(model, plan)
     if not plan.accepted:
         raise refused(plan)
     backend = registry.backend(plan.segments[0].backend)
@@ -87,6 +89,8 @@ def convert(
             check_kept(baseline_fidelity, baseline)
         else:
             check_float(baseline_fidelity, baseline)
+        if model.dynamic:
+            _check_resized(model, baseline, reference_name, reference)
         baseline = with_seen_range(baseline, baseline_fidelity)
     if kept or plan.recipe.precision == "float32":
         artifact, fidelity = baseline, baseline_fidelity
@@ -118,6 +122,30 @@ def refused(plan: Plan) -> UnsupportedOperator:
         where=plan.model,
         got="; ".join(reason.rstrip(".") for reason in reasons[:5]),
         next_step=f"`edge plan` shows each operator.{more}",
+    )
+
+
+def _check_resized(
+    model: Model,
+    baseline: Artifact,
+    reference_name: str,
+    reference: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]],
+) -> None:
+    """Compare a float model whose sizes stay open with its source at other sizes; FidelityError beyond it."""
+    for other in resizing.variants(model):
+        check_float(measure(baseline, reference_name, reference, generated(other), limit=2), baseline)
+
+
+def _planned_otherwise(model: Model, plan: Plan) -> InvalidRequest:
+    """The error that names what is fixed in the plan in another way than in the model."""
+    planned, given = codec.to_json(plan.inputs), codec.to_json(planned_inputs(model))
+    differing = [key for key in planned if planned[key] != given[key]]
+    return InvalidRequest(
+        "the plan was made for this file with its inputs fixed in another way",
+        where=plan.model,
+        got="; ".join(f"{key} {given[key]}" for key in differing),
+        expected="; ".join(f"{key} {planned[key]}" for key in differing),
+        next_step="Plan the model as it was loaded, or load it as the plan says.",
     )
 
 

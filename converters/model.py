@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from converters.shaping import DynamicAxis, Shaping
 from device_agent.bundle import TensorSpec
 
 
@@ -26,7 +27,8 @@ class Model:
     `quantized` is `full` where the operators give quantised values already, `weights` where only weights
     are stored so; None of a model in floating point. `notes` are what a user should know of the source.
     `payload` is the reader's own form of the graph (an `onnx.ModelProto` for ONNX); only the reader
-    that made it may look inside.
+    that made it may look inside. `shaping` is how its inputs were fixed: read anew with it, the file gives
+    the same model. `dynamic` are the sizes that stay open in what is compiled from it.
     """
 
     path: Path
@@ -40,6 +42,8 @@ class Model:
     payload: Any = field(repr=False, eq=False)
     quantized: str | None = None
     notes: tuple[str, ...] = ()
+    shaping: Shaping = field(default=Shaping(), repr=False)
+    dynamic: tuple[DynamicAxis, ...] = ()
 
     @property
     def name(self) -> str:

@@ -70,7 +70,7 @@ class Compiled:
 
 @frozen
 class Fit:
-    """Whether something fits a board, in bytes. `available` and `fits` are None where the board does not say."""
+    """Whether something fits a board, in bytes; `available` and `fits` are None where that is unknown."""
 
     needed: int
     available: int | None
@@ -193,8 +193,9 @@ def _steps(tensor: GraphTensor, dtype: str) -> GraphTensor:
         return tensor
     data = tensor.data
     if data is not None:  # other constants stay other constants: equal ones are stored once
-        greatest = float(np.abs(data).max(initial=0.0)) or 1.0
-        data = np.rint(np.nan_to_num(data / greatest) * np.iinfo(dtype).max).astype(dtype)
+        real = np.nan_to_num(data.astype(np.float64), posinf=0.0, neginf=0.0)
+        greatest = float(np.abs(real).max(initial=0.0)) or 1.0
+        data = np.rint(real / greatest * np.iinfo(dtype).max).astype(dtype)
     return GraphTensor(tensor.name, tensor.shape, dtype, data, None, tensor.variable)
 
 

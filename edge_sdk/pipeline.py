@@ -9,6 +9,8 @@ from converters.progress import Progress, silent
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from converters.convert import Conversion
     from converters.model import Model
     from converters.partition.types import Plan
@@ -20,25 +22,49 @@ if TYPE_CHECKING:
     from targets.schema import Target
 
 
-def load(path: str | Path, *, batch: int = 1) -> Model:
-    """Read a model file and check it.
+def load(
+    path: str | Path,
+    *,
+    batch: int = 1,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    bind: Mapping[str, object] | None = None,
+    dynamic: Mapping[str, int | Sequence[int]] | None = None,
+    layout: str = "keep",
+) -> Model:
+    """Read a model file, fix its inputs and check it.
 
     Args:
         path: `model.onnx`; the file's ending names its format.
         batch: what an open batch dimension becomes.
+        input_shapes: whole shapes of inputs, as the source names and lays them out.
+        bind: inputs that become constants: a number, a bool, an array, or the name of an `.npy` file.
+        dynamic: axes of inputs (the first is 0) that stay open in the compiled model and can be resized in
+            the runtime; it starts with the size that the axis has here.
+        layout: how image inputs and outputs of a channel-first model lie in the compiled one: `keep` or
+            `nhwc`.
 
     Raises:
         FileMissing: no such file.
-        InvalidModel: truncated, corrupt, of an unknown format, or with open dimensions beside the batch.
-        InvalidRequest: `batch` is less than 1.
+        InvalidModel: truncated, corrupt, of an unknown format, or with a dimension that stays open.
+        InvalidRequest: `batch` is less than 1, or what is asked of the inputs does not fit the file.
     """
     from converters import registry
+    from converters.binding import array_of
     from converters.shaping import Shaping
     from device_agent.errors import InvalidRequest
 
     if batch < 1:
         raise InvalidRequest("the batch must be at least 1", got=str(batch))
-    return registry.reader_for(Path(path)).read(Path(path), Shaping(batch))
+    shaping = Shaping(
+        batch=batch,
+        input_shapes={name: tuple(shape) for name, shape in (input_shapes or {}).items()},
+        bind={name: array_of(value) for name, value in (bind or {}).items()},
+        layout=layout,
+        dynamic={
+            name: (axes,) if isinstance(axes, int) else tuple(axes) for name, axes in (dynamic or {}).items()
+        },
+    )
+    return registry.reader_for(Path(path)).read(Path(path), shaping)
 
 
 def plan(model: Model, target: Target | str, *, precision: str = "int8", io: str = "integer") -> Plan:

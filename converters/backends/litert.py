@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from converters import registry
+from converters import registry, resizing
 from converters.artifact import Artifact
 from converters.verdict import Verdict
 from device_agent.bundle import TensorSpec
@@ -57,10 +57,15 @@ class LiteRTBackend:
         before = _by_source(graph)
         rewrite(graph, model)
         after = _by_source(graph)
-        return tuple(
+        explained = [
             _explained(operator, verdict, before[operator.index], after[operator.index])
             for operator, verdict in zip(model.operators, verdicts, strict=True)
-        )
+        ]
+        refusal = resizing.opened(model).refusal if model.dynamic else None
+        if refusal is not None:
+            names = [operator.name for operator in model.operators]
+            explained[names.index(refusal.place) if refusal.place in names else -1] = refusal
+        return tuple(explained)
 
     def compile(
         self, model: Model, recipe: Recipe, calibration: Calibration | None, progress: Progress
@@ -74,12 +79,19 @@ class LiteRTBackend:
         graph, verdicts = registry.reader(model.format).lower(model)
         if graph is None:
             raise _refused(model, verdicts)
-        rewrites = rewrite(graph, model)
+        opened = None
+        if model.dynamic:
+            opened = resizing.opened(model)
+            if opened.graph is None:
+                raise _refused(model, (opened.refusal,) if opened.refusal is not None else ())
+            graph, rewrites = opened.graph, opened.rewrites
+        else:
+            rewrites = rewrite(graph, model)
         progress("lowering", 1, 1)
         is_int8 = recipe.precision == "int8"
         if is_int8 and model.quantized is None:
             quantized = int8.quantize(graph, calibration, io=recipe.io, progress=progress)
-            data = quantized.data
+            data = resizing.restated(quantized.data, opened) if opened is not None else quantized.data
             if quantized.widened_channels:
                 rewrites["keep_biases"] = quantized.widened_channels
         else:
@@ -161,7 +173,9 @@ def _explained(
 
 def _specs(graph: Graph, named: dict[str, str], layouts: dict[str, str | None]) -> tuple[TensorSpec, ...]:
     return tuple(
-        TensorSpec(name, tensor.dtype, tensor.shape, layouts.get(name), tensor.quantization)
+        TensorSpec(
+            name, tensor.dtype, tensor.signature or tensor.shape, layouts.get(name), tensor.quantization
+        )
         for name, tensor in ((name, graph.tensors[place]) for name, place in named.items())
     )
 

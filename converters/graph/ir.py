@@ -30,6 +30,8 @@ class _Bits:
 class GraphTensor:
     """A tensor of the graph. `data` is its value where it is a constant: dtype and shape as stated here.
 
+    `signature` is the shape with -1 for each size that may change in the runtime, None where none may.
+
     Of dtypes that NumPy has not (int4, bfloat16, string) `data` holds the file's bytes as uint8.
     """
 
@@ -39,6 +41,7 @@ class GraphTensor:
     data: np.ndarray | None = field(default=None, eq=_Bits)
     quantization: Quantization | None = None
     variable: bool = False  # keeps its value between two runs (a recurrent state)
+    signature: tuple[int, ...] | None = None
 
 
 @define

@@ -159,9 +159,10 @@ class _File:
             data = np.array(raw, np.uint8)
             if numpy_dtype is not None:
                 data = data.view(numpy_dtype.newbyteorder("<")).astype(numpy_dtype, copy=False).reshape(shape)
-        return GraphTensor(
-            name, shape, dtype, data, self._quantization(name, tensor), bool(tensor.IsVariable())
-        )
+        stated = tuple(self._ints(tensor.ShapeSignatureAsNumpy()))
+        signature = stated if -1 in stated else None  # some writers state one where nothing is open
+        quantization = self._quantization(name, tensor)
+        return GraphTensor(name, shape, dtype, data, quantization, bool(tensor.IsVariable()), signature)
 
     def _unreadable(self, name: str, what: str, next_step: str | None) -> InvalidModel:
         return InvalidModel(

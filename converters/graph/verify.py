@@ -62,6 +62,8 @@ def _check_tensor(name: str, tensor: GraphTensor) -> None:
         raise _ill_formed(f"its shape {list(tensor.shape)} is larger than the format can hold", name)
     if any(size < 0 for size in tensor.shape):
         raise _ill_formed(f"its shape {list(tensor.shape)} is not static", name)
+    if tensor.signature is not None and len(tensor.signature) != len(tensor.shape):
+        raise _ill_formed("its signature has another number of axes", name, str(list(tensor.signature)))
     dtype = dtypes.numpy_dtype(tensor.dtype)
     if tensor.data is None or dtype is None:
         return

@@ -99,6 +99,8 @@ def _tensor(tensor: GraphTensor, buffers: _Buffers) -> Any:
     made = schema.TensorT()
     made.name = tensor.name
     made.shape = np.array(tensor.shape, np.int32)
+    if tensor.signature is not None:
+        made.shapeSignature = np.array(tensor.signature, np.int32)
     made.hasRank = True
     made.type = dtypes.values()[tensor.dtype]
     made.isVariable = tensor.variable

@@ -215,17 +215,18 @@ class Context:
         self.graph.tensors[name] = GraphTensor(name, data.shape, data.dtype.name, data)
         return name
 
-    def add_input(self, name: str) -> None:
-        """Make an ONNX graph input an input of the graph."""
+    def add_input(self, name: str, *, channels_last: bool = False) -> None:
+        """Make an ONNX graph input an input of the graph, in ONNX's order of axes unless `channels_last`."""
         known, half = self.type(name), self.half(name)
-        tensor = self._fresh(name)
-        self.graph.tensors[tensor] = GraphTensor(tensor, known.shape, "float16" if half else known.dtype)
+        order = _end_order(known.shape, channels_last=channels_last)
+        tensor, shape = self._fresh(name), layout.physical(known.shape, order)
+        self.graph.tensors[tensor] = GraphTensor(tensor, shape, "float16" if half else known.dtype)
         self.graph.inputs[name] = tensor
-        self.bind(name, self.cast(tensor, "float32", f"{name}_float32") if half else tensor)
+        self.bind(name, self.cast(tensor, "float32", f"{name}_float32") if half else tensor, order)
 
-    def add_output(self, name: str) -> None:
-        """Make an ONNX value an output of the graph, in ONNX's order."""
-        tensor = self.logical(name)
+    def add_output(self, name: str, *, channels_last: bool = False) -> None:
+        """Make an ONNX value an output of the graph, in ONNX's order of axes unless `channels_last`."""
+        tensor = self.arrange(name, _end_order(self.shape(name), channels_last=channels_last))
         if self.half(name):
             tensor = self.cast(tensor, "float16", name)
         taken = {*self.graph.inputs.values(), *self.graph.outputs.values()}
@@ -313,6 +314,10 @@ class Context:
             count += 1
             name = f"{hint}_{count}"
         return name
+
+
+def _end_order(shape: Shape, *, channels_last: bool) -> Order:
+    return layout.channels_last(len(shape)) if channels_last else layout.identity(len(shape))
 
 
 def _new_shape(shape: Shape) -> dict[str, list[int]]:

@@ -47,6 +47,7 @@ from converters.lowering import (  # isort: skip
 )
 from converters.lowering.context import Context
 from converters.lowering.facts import STANDARD_DOMAINS, Facts, Step, analyse, inputs_of
+from converters.lowering.images import image_ends
 from converters.lowering.registry import CARRIED, Node, Refused, read_node
 from converters.lowering.widening import widened
 from converters.verdict import Verdict
@@ -72,18 +73,20 @@ def facts_of(proto: onnx.ModelProto) -> Facts:
     return analyse(proto, lambda operator: registry.entry(operator) is not None)
 
 
-def lower(proto: onnx.ModelProto) -> tuple[Graph | None, tuple[Verdict, ...]]:
+def lower(proto: onnx.ModelProto, *, channels_last: bool = False) -> tuple[Graph | None, tuple[Verdict, ...]]:
     """The graph of an ONNX model with static inputs, and a verdict per node in the file's order.
 
-    The graph is None if and only if a verdict is a no.
+    The graph is None if and only if a verdict is a no. With `channels_last` the inputs and outputs that are
+    images (see `images`) are NHWC in it.
 
     Raises:
         InvalidModel: a node's inputs do not fit its operator.
     """
     facts = facts_of(proto)
     context = Context(facts)
+    images = image_ends(proto.graph, facts) if channels_last else frozenset()
     for value in inputs_of(proto.graph):
-        context.add_input(value.name)
+        context.add_input(value.name, channels_last=value.name in images)
     judged: list[list[Verdict]] = [[] for _ in proto.graph.node]
     for place, step in enumerate(facts.steps):
         judged[step.source].append(_judge(context, facts, place, step))
@@ -96,7 +99,7 @@ def lower(proto: onnx.ModelProto) -> tuple[Graph | None, tuple[Verdict, ...]]:
     makers = {name: step.source for step in facts.steps for name in step.node.output}
     for value in proto.graph.output:
         context.source = makers.get(value.name, -1)
-        context.add_output(value.name)
+        context.add_output(value.name, channels_last=value.name in images)
     remove_dead(context.graph)
     verify(context.graph)
     return context.graph, verdicts

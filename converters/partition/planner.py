@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from converters import registry
-from converters.partition.types import IO_KINDS, PRECISIONS, Plan, PlannedOperator, Recipe, Segment
+from converters.partition.types import (
+    IO_KINDS,
+    PRECISIONS,
+    Plan,
+    PlannedOperator,
+    Recipe,
+    Segment,
+    planned_inputs,
+)
 from device_agent.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -113,6 +121,7 @@ def _plan(
         segments=() if refusals else (segment,),
         operators=operators,
         refusals=refusals,
+        inputs=planned_inputs(model),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from converters.binding import described
+from converters.model import Model
 from converters.verdict import Verdict
 
 PRECISIONS = ("float32", "int8")
@@ -44,6 +46,30 @@ class Segment:
 
 
 @frozen
+class PlannedInputs:
+    """How a model's inputs are fixed. `shapes` are as they will lie in the compiled model.
+
+    `bound` are the inputs that became constants, `dynamic` the sizes that stay open (each with the inputs and
+    axes of the source that have it), `layout` is `keep` or `nhwc`.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    bound: dict[str, str]
+    dynamic: tuple[str, ...]
+    layout: str
+
+
+def planned_inputs(model: Model) -> PlannedInputs:
+    """How the inputs of a model were fixed when it was read."""
+    return PlannedInputs(
+        shapes={spec.name: spec.shape for spec in model.inputs},
+        bound={name: described(value) for name, value in sorted(model.shaping.bind.items())},
+        dynamic=tuple(map(str, model.dynamic)),
+        layout=model.shaping.layout,
+    )
+
+
+@frozen
 class Plan:
     """What will be made of a model for a target. `refusals` is empty if and only if it can be made."""
 
@@ -57,6 +83,7 @@ class Plan:
     segments: tuple[Segment, ...]
     operators: tuple[PlannedOperator, ...]
     refusals: tuple[Verdict, ...]
+    inputs: PlannedInputs
 
     @property
     def accepted(self) -> bool:

@@ -182,7 +182,7 @@ def _wrong_shape(array: np.ndarray, spec: TensorSpec, where: str) -> Calibration
         f"the array for input {spec.name!r} has the wrong shape",
         where=where,
         got=str(list(array.shape)),
-        expected=f"[{expected}]",
+        expected=f"[{expected}]" + (f" ({spec.layout})" if spec.layout is not None else ""),
         next_step=hint,
     )
 

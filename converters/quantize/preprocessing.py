@@ -132,16 +132,26 @@ def completed(how: Preprocessing, spec: TensorSpec, where: str) -> Preprocessing
     """`how` with everything it leaves open taken from the model's input, and checked against it."""
     shape = spec.shape[1:]
     layout = how.layout
+    if layout is not None and spec.layout in CHOICES["layout"] and layout != spec.layout:
+        raise InvalidRequest(
+            "the description says another layout than the model's input has",
+            where=where,
+            got=f'layout = "{layout}"',
+            expected=f"{spec.layout}: {list(spec.shape)}",
+            next_step="Leave `layout` out: the images are laid as the input is.",
+        )
+    if layout is None and spec.layout in CHOICES["layout"]:
+        layout = spec.layout
     if layout is None:
         last, first = shape[2] in (1, 3), shape[0] in (1, 3)
-        if last == first and spec.layout not in CHOICES["layout"]:
+        if last == first:
             raise InvalidRequest(
                 "the layout does not show in the model's shape",
                 where=where,
                 got=str(list(spec.shape)),
                 expected='layout = "NHWC" or layout = "NCHW"',
             )
-        layout = ("NHWC" if last else "NCHW") if last != first else spec.layout
+        layout = "NHWC" if last else "NCHW"
     height, width, depth = shape if layout == "NHWC" else (shape[1], shape[2], shape[0])
     channels = how.channels or {1: "gray", 3: "rgb"}.get(depth)
     got = (how.height or height, how.width or width, {"gray": 1}.get(channels or "", 3))

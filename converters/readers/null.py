@@ -43,7 +43,18 @@ class NullReader:
     folders: tuple[str, ...] = ()
 
     def read(self, path: Path, shaping: Shaping) -> Model:
-        """The model in that file; open first dimensions become the batch. Raises InvalidModel."""
+        """The model in that file; open first dimensions become the batch.
+
+        Raises:
+            InvalidModel: the file does not hold a null model.
+            InvalidRequest: more than the batch is to be fixed.
+        """
+        if shaping.input_shapes or shaping.bind or shaping.dynamic or shaping.layout != "keep":
+            raise InvalidRequest(
+                "of a null model only the batch can be chosen",
+                where=str(path),
+                next_step="Write the shapes it is to have into the file.",
+            )
         try:
             data = path.read_bytes()
         except FileNotFoundError as e:

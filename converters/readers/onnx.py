@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from converters.model import Model, Operator
+from converters.readers import onnx_shapes
 from device_agent.bundle import TensorSpec
 from device_agent.errors import EdgeError, FileMissing, InvalidModel, MissingDependency
 from device_agent.tensors import DTYPES
@@ -37,38 +38,44 @@ class OnnxReader:
     folders: tuple[str, ...] = ()
 
     def read(self, path: Path, shaping: Shaping) -> Model:
-        """The model in an ONNX file; the first axis of an input, where open, becomes the batch.
+        """The model in an ONNX file, its inputs fixed as `shaping` says.
 
         Raises:
             FileMissing: there is no such file.
             InvalidModel: truncated, corrupt, not ONNX, or an input stays open.
+            InvalidRequest: `shaping` does not fit the file.
             MissingDependency: onnx is not installed.
         """
         data = _bytes(path)
+        from converters.lowering.images import image_ends
+
         proto = _parse(path, data)
-        _fix_inputs(path, proto, shaping.batch)
+        resolved = onnx_shapes.fix(path, proto, shaping)
         facts = _analyse(path, proto)
         layouts = _layouts(proto)
+        images = image_ends(proto.graph, facts) if shaping.layout == "nhwc" else frozenset()
         return Model(
             path=path,
             format=self.name,
             sha256=hashlib.sha256(data).hexdigest(),
             size_bytes=len(data),
-            inputs=tuple(_spec(path, facts, v, layouts.get(v.name)) for v in _inputs(proto)),
-            outputs=tuple(_spec(path, facts, v, None) for v in proto.graph.output),
+            inputs=tuple(_laid(_spec(path, facts, v, layouts.get(v.name)), images) for v in _inputs(proto)),
+            outputs=tuple(_laid(_spec(path, facts, v, None), images) for v in proto.graph.output),
             operators=tuple(
                 Operator(index, node.op_type, node.name or f"{node.op_type}_{index}")
                 for index, node in enumerate(proto.graph.node)
             ),
             parameters=sum(_elements(tensor.dims) for tensor in proto.graph.initializer),
             payload=proto,
+            shaping=evolve(shaping, input_shapes=resolved.shapes, bind=resolved.bound),
+            dynamic=resolved.dynamic,
         )
 
     def lower(self, model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:
         """The TFLite-level graph of a model, and a verdict per node; see `lowering.driver`."""
         from converters.lowering.driver import lower
 
-        return lower(model.payload)
+        return lower(model.payload, channels_last=model.shaping.layout == "nhwc")
 
     def reference(self, model: Model) -> tuple[str, Callable[[Arrays], dict[str, np.ndarray]]]:
         """ONNX Runtime on the CPU; the session is made once, here.
@@ -85,19 +92,34 @@ class OnnxReader:
         options.log_severity_level = 4  # its warnings are about the file, and we judge that ourselves
         try:
             session = onnxruntime.InferenceSession(
-                model.payload.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                onnx_shapes.reopened(model.payload, model.dynamic).SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
             )
         except Exception as e:  # onnxruntime's exceptions have no common base of its own
             raise _invalid(model.path, "ONNX Runtime cannot load it", e) from e
         outputs = [spec.name for spec in model.outputs]
+        images = _images(model)
 
         def run(inputs: Arrays) -> dict[str, np.ndarray]:
+            feed = {name: x.transpose(0, 3, 1, 2) if name in images else x for name, x in inputs.items()}
             try:
-                return dict(zip(outputs, session.run(outputs, dict(inputs)), strict=True))
+                made = zip(outputs, session.run(outputs, feed), strict=True)
             except Exception as e:
                 raise _invalid(model.path, "ONNX Runtime cannot run it", e) from e
+            return {name: y.transpose(0, 2, 3, 1) if name in images else y for name, y in made}
 
         return f"onnxruntime {onnxruntime.__version__}", run
+
+
+def _images(model: Model) -> frozenset[str]:
+    """The inputs and outputs that are NCHW in the file and NHWC in the model."""
+    from converters.lowering.driver import facts_of
+    from converters.lowering.images import image_ends
+
+    if model.shaping.layout == "keep":
+        return frozenset()
+    return image_ends(model.payload.graph, facts_of(model.payload))
 
 
 def _bytes(path: Path) -> bytes:
@@ -141,34 +163,6 @@ def _inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     return inputs_of(proto.graph)
 
 
-def _fix_inputs(path: Path, proto: onnx.ModelProto, batch: int) -> None:
-    """Make every input's shape static, in place; what the file says of later shapes is dropped."""
-    for value in _inputs(proto):
-        tensor = value.type.tensor_type
-        if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
-            raise InvalidModel(
-                "an input has no shape",
-                where=f"{path}: input {value.name!r}",
-                expected="a tensor of known rank",
-                next_step="Export the model with the shapes of its inputs.",
-            )
-        for axis, dimension in enumerate(tensor.shape.dim):
-            if dimension.HasField("dim_value") and dimension.dim_value > 0:
-                continue
-            if dimension.HasField("dim_value") and (axis or len(tensor.shape.dim) == 1):
-                continue  # an axis without elements; of the first of several it means an open batch
-            if axis:
-                raise InvalidModel(
-                    "only the batch dimension of an input may be open",
-                    where=f"{path}: input {value.name!r}, axis {axis}",
-                    got=repr(dimension.dim_param) if dimension.dim_param else "an unknown size",
-                    expected="a fixed size",
-                    next_step="Export the model with that size fixed.",
-                )
-            dimension.dim_value = batch
-    del proto.graph.value_info[:]  # may be of another batch; `facts` infers it anew
-
-
 def _analyse(path: Path, proto: onnx.ModelProto) -> Facts:
     """Shapes and constants; the outputs' shapes are written back, in place."""
     from onnx import helper
@@ -206,6 +200,14 @@ def _spec(path: Path, facts: Facts, value: Any, layout: str | None) -> TensorSpe
             expected=", ".join(DTYPES),
         )
     return TensorSpec(value.name, dtype, shape, layout)
+
+
+def _laid(spec: TensorSpec, images: frozenset[str]) -> TensorSpec:
+    """The end as it lies in the compiled model: NHWC where it is an image that is to lie so."""
+    if spec.name not in images:
+        return spec
+    batch, channels, height, width = spec.shape
+    return evolve(spec, shape=(batch, height, width, channels), layout="NHWC")
 
 
 def _layouts(proto: onnx.ModelProto) -> dict[str, str]:

@@ -40,7 +40,7 @@ _KEEP_AXES = frozenset({"ADD", "CAST", "DEQUANTIZE", "DIV", "MUL", "PAD", "PADV2
 class TfliteSource:
     """The payload of a model whose source is, or became, a TFLite file.
 
-    `original` is what `data` is compared with: the file as it came, where shapes were asked for.
+    `original` is what `data` is compared with: the file as it came.
     """
 
     data: bytes = field(repr=False)
@@ -73,10 +73,16 @@ class TfliteReader:
         except OSError as e:
             raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
         graph = read_graph(data, str(path))
-        made, compared = shaped(original(data, graph, str(path)), graph, shaping)
+        made, compared, resolved = shaped(original(data, graph, str(path)), graph, shaping)
         model = from_tflite(made, path, self.name)
-        payload = evolve(model.payload, original=compared)
-        return evolve(model, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data), payload=payload)
+        return evolve(
+            model,
+            sha256=hashlib.sha256(data).hexdigest(),
+            size_bytes=len(data),
+            payload=evolve(model.payload, original=compared),
+            shaping=evolve(shaping, input_shapes=resolved.shapes, bind=resolved.bound),
+            dynamic=resolved.dynamic,
+        )
 
     def lower(self, model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:
         """The file's own graph, read anew, and a verdict on each of its operators."""
@@ -198,6 +204,8 @@ def _graph(source: TfliteSource) -> Graph:
 
     graph = read_graph(source.data, source.where)
     drop_unused(graph)
+    for tensor in graph.tensors.values():
+        tensor.signature = None  # what is to stay open, `--dynamic` says
     for index, operator in enumerate(graph.operators):
         operator.sources = (index,)
     try:

@@ -8,26 +8,20 @@ samples give one by one, or it is refused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from attrs import evolve, field, frozen
 
 from converters.convert import draw
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
 from converters.graph.passes.dead import remove_dead
-from converters.graph.read import decoding
 from converters.graph.write import write
 from converters.quantize.fidelity import tensor_of
 from converters.readers.litert_process import LitertProcess, as_array, of_array
+from converters.shaping import Declared, Resolved, Shaping, resolve
 from device_agent.bundle import TensorSpec
 from device_agent.errors import InvalidModel, InvalidRequest
-
-if TYPE_CHECKING:
-    from converters.shaping import Shaping
 
 Shape = tuple[int, ...]
 _TOLERANCE = 1e-4
@@ -35,43 +29,71 @@ _TOLERANCE = 1e-4
 
 @frozen
 class Original:
-    """A TFLite file and how it was shaped: what the shaped model is compared with.
+    """A TFLite file as it came: what a shaped model is compared with.
 
-    `inputs` and `outputs` are tensor indices in the file by public name. `shapes` are those its inputs are
-    resized to, `bound` the inputs that have a value, `copies` how many runs of it make the batch, `batched`
-    the inputs that are split for them.
+    `inputs` and `outputs` are tensor indices in the file by public name, `stated` the shapes of its inputs,
+    `bound` the inputs that have a value.
     """
 
     data: bytes = field(repr=False)
     where: str
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
-    shapes: Mapping[str, Shape] = field(factory=dict)
+    stated: Mapping[str, Shape]
     bound: Mapping[str, np.ndarray] = field(factory=dict, eq=False)
-    copies: int = 1
-    batched: frozenset[str] = frozenset()
 
 
 def original(data: bytes, graph: Graph, where: str) -> Original:
     """A file as it is, and the graph in it as it was read."""
     order = {name: index for index, name in enumerate(graph.tensors)}
-    inputs = {name: order[place] for name, place in graph.inputs.items()}
-    outputs = {name: order[place] for name, place in graph.outputs.items()}
-    return Original(data, where, inputs, outputs)
+    return Original(
+        data=data,
+        where=where,
+        inputs={name: order[place] for name, place in graph.inputs.items()},
+        outputs={name: order[place] for name, place in graph.outputs.items()},
+        stated={name: graph.tensors[place].shape for name, place in graph.inputs.items()},
+    )
+
+
+@frozen
+class _Way:
+    """How inputs of other shapes are run: the file resized to `shapes`, `copies` times on parts of it."""
+
+    shapes: dict[str, Shape]
+    copies: int
+    batched: frozenset[str]
+
+
+def _way(shapes: Mapping[str, Shape], stated: Mapping[str, Shape]) -> _Way:
+    changed = {name: shape for name, shape in shapes.items() if shape != stated[name]}
+    copies = _copies(changed, stated)
+    batched = frozenset(changed) if copies > 1 else frozenset()
+    each = {
+        name: (stated[name][0], *shape[1:]) if name in batched else shape for name, shape in changed.items()
+    }
+    return _Way({name: shape for name, shape in each.items() if shape != stated[name]}, copies, batched)
 
 
 def runner(original: Original) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
-    """A function that runs the file in a process of its own; arrays by public name, in the file's dtypes."""
+    """A function that runs the file in a process of its own; arrays by public name, in the file's dtypes.
+
+    It takes inputs of other shapes than the file's: see the module.
+    """
     process = LitertProcess(original.where)
-    process.load(original.data, {original.inputs[name]: shape for name, shape in original.shapes.items()})
     bound = {original.inputs[name]: of_array(value) for name, value in original.bound.items()}
+    loaded: dict[str, Shape] | None = None
 
     def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        nonlocal loaded
+        way = _way({name: array.shape for name, array in feed.items()}, original.stated)
+        if loaded != way.shapes:
+            process.load(original.data, {original.inputs[name]: shape for name, shape in way.shapes.items()})
+            loaded = way.shapes
         parts = []
-        for copy in range(original.copies):
+        for copy in range(way.copies):
             inputs = dict(bound)
             for name, array in feed.items():
-                step = len(array) // original.copies if name in original.batched else 0
+                step = len(array) // way.copies if name in way.batched else 0
                 part = array[copy * step : (copy + 1) * step] if step else array
                 inputs[original.inputs[name]] = of_array(part)
             parts.append(process.run(inputs))
@@ -85,8 +107,8 @@ def runner(original: Original) -> Callable[[Mapping[str, np.ndarray]], dict[str,
     return run
 
 
-def shaped(file: Original, graph: Graph, shaping: Shaping) -> tuple[bytes, Original]:
-    """The file with its inputs shaped and bound as asked, and what to compare that with.
+def shaped(file: Original, graph: Graph, shaping: Shaping) -> tuple[bytes, Original, Resolved]:
+    """The file with its inputs shaped and bound as asked, what to compare it with, and how that was resolved.
 
     Args:
         file: a TFLite file as it is.
@@ -94,101 +116,56 @@ def shaped(file: Original, graph: Graph, shaping: Shaping) -> tuple[bytes, Origi
         shaping: what is asked.
 
     Raises:
-        InvalidRequest: an input that is not there, a shape that the model cannot take, or a batch whose
-            samples it does not keep apart.
+        InvalidRequest: `shaping` does not fit the file, the model cannot take the shapes, or it does not keep
+            the samples of a batch apart.
         InvalidModel: an axis beside the batch is open and no shape was given.
     """
-    where = file.where
-    _check_names(graph, shaping, where)
-    bound = {name: _bound(graph, name, value, where) for name, value in shaping.bind.items()}
-    stated = {name: graph.tensors[place].shape for name, place in graph.inputs.items() if name not in bound}
-    changed = {}
-    for name, shape in stated.items():
-        wanted = _wanted(name, shape, shaping, _signature(file, name), where)
-        if wanted != shape:
-            changed[name] = wanted
-    if not changed and not bound:
-        return file.data, file
-    copies = _copies(changed, stated)
-    batched = frozenset(changed) if copies > 1 else frozenset()
-    each = {
-        name: (stated[name][0], *shape[1:]) if name in batched else shape for name, shape in changed.items()
-    }
-    source = evolve(file, shapes=each, bound=bound, copies=copies, batched=batched)
-    for name, value in bound.items():
+    bind = {name: _steps(graph, name, value) for name, value in shaping.bind.items()}
+    declared = [_declared(graph, name, shaping) for name in graph.inputs]
+    resolved = resolve(declared, evolve(shaping, bind=bind), file.where)
+    for name, value in resolved.bound.items():
+        if value.shape != file.stated[name]:
+            raise InvalidRequest(
+                "a value is bound in the shape that the file states",
+                where=f"{file.where}: {name!r}",
+                got=str(list(value.shape)),
+                expected=str(list(file.stated[name])),
+            )
+    if len(resolved.bound) == len(graph.inputs):
+        raise InvalidRequest("no input would be left to run the model on", where=file.where)
+    way = _way(resolved.shapes, file.stated)
+    source = evolve(file, bound=resolved.bound)
+    if not resolved.bound and not way.shapes and way.copies == 1:
+        return file.data, source, resolved
+    for name, value in resolved.bound.items():
         graph.tensors[graph.inputs.pop(name)].data = value
-    if any(each[name] != stated[name] for name in each):
-        _resize(graph, each, where)
-    if copies > 1:
-        _repeat(graph, changed, where)
+    for tensor in graph.tensors.values():
+        tensor.signature = None
+    if way.shapes:
+        _resize(graph, way.shapes, file.where)
+    if way.copies > 1:
+        _repeat(graph, {name: resolved.shapes[name] for name in way.batched}, file.where)
+    remove_dead(graph)
     made = write(graph)
-    if copies > 1:
-        _try(graph, made, source)
-    return made, source
+    if way.copies > 1:
+        _try(graph, made, source, way.copies)
+    return made, source, resolved
 
 
-def _check_names(graph: Graph, shaping: Shaping, where: str) -> None:
-    for name in (*shaping.input_shapes, *shaping.bind):
-        if name not in graph.inputs:
-            raise InvalidRequest(
-                "the model has no such input", where=where, got=repr(name), expected=" or ".join(graph.inputs)
-            )
-    if len(shaping.bind) == len(graph.inputs):
-        raise InvalidRequest("no input would be left to run the model on", where=where)
-
-
-def _signature(file: Original, name: str) -> Shape:
-    """The shape of an input with -1 where the file leaves an axis open; empty where it leaves none."""
-    with decoding(file.where):
-        tensor = schema.Model.GetRootAs(file.data, 0).Subgraphs(0).Tensors(file.inputs[name])
-        signature = tensor.ShapeSignatureAsNumpy()
-        return () if isinstance(signature, int) else tuple(signature.tolist())
-
-
-def _wanted(name: str, stated: Shape, shaping: Shaping, opened: Shape, where: str) -> Shape:
-    if name in shaping.input_shapes:
-        given = tuple(shaping.input_shapes[name])
-        fits = len(given) == len(stated) and all(size > 0 for size in given)
-        if not fits or math.prod(given) > np.iinfo(np.int32).max:
-            raise InvalidRequest(
-                "the shape asked for does not fit the input",
-                where=f"{where}: {name!r}",
-                got=str(list(given)),
-                expected=f"{len(stated)} sizes, as in {list(stated)}",
-            )
-        return given
-    if any(size < 0 for size in opened[1:]):
-        raise InvalidModel(
-            "an input has an open axis beside the batch",
-            where=f"{where}: {name!r}",
-            got=str(list(opened)),
-            next_step=f"Give its shape: `--input-shape {name}=1,...`.",
-        )
-    return (shaping.batch, *stated[1:]) if opened[:1] == (-1,) else stated
-
-
-def _bound(graph: Graph, name: str, value: np.ndarray, where: str) -> np.ndarray:
-    """The value of a bound input, in its dtype and shape."""
+def _declared(graph: Graph, name: str, shaping: Shaping) -> Declared:
+    """An input as it is declared; LiteRT resizes any axis, so one that is given a shape has none fixed."""
     tensor = graph.tensors[graph.inputs[name]]
-    array = np.asarray(value)
-    if array.size != math.prod(tensor.shape):
-        raise InvalidRequest(
-            "the value does not fit the input",
-            where=f"{where}: {name!r}",
-            got=f"shape {list(array.shape)}",
-            expected=str(list(tensor.shape)),
-        )
-    if tensor.quantization is not None and array.dtype.kind == "f":
-        array = as_array(tensor_of(array, _spec(graph, name, graph.inputs[name])))
-    cast = array.astype(tensor.dtype)
-    if not np.array_equal(cast.astype(np.float64), array.astype(np.float64)) and tensor.dtype[:5] != "float":
-        raise InvalidRequest(
-            "the value does not fit the input",
-            where=f"{where}: {name!r}",
-            got=str(array),
-            expected=tensor.dtype,
-        )
-    return cast.reshape(tensor.shape)
+    stated = tensor.signature if tensor.signature is not None else tensor.shape
+    fixed = name not in shaping.input_shapes
+    return Declared(name, tensor.dtype, tuple(size if fixed and size >= 0 else None for size in stated))
+
+
+def _steps(graph: Graph, name: str, value: np.ndarray) -> np.ndarray:
+    """A real value for a quantised input in its steps."""
+    tensor = graph.tensors[graph.inputs[name]] if name in graph.inputs else None
+    if tensor is None or tensor.quantization is None or value.dtype.kind != "f":
+        return value
+    return as_array(tensor_of(value, _spec(graph, name, graph.inputs[name])))
 
 
 def _copies(changed: Mapping[str, Shape], stated: Mapping[str, Shape]) -> int:
@@ -210,16 +187,24 @@ def _resize(graph: Graph, shapes: Mapping[str, Shape], where: str) -> None:
         process.load(write(graph), wanted, plain=True)
         found = process.shapes()
     except InvalidModel as e:
-        asked = ", ".join(f"{name}={list(shape)}" for name, shape in shapes.items())
-        raise InvalidRequest(
-            "the model cannot take inputs of these shapes",
-            where=where,
-            got=f"{asked}: {e.got}",
-            next_step="Convert its source model anew with those shapes.",
-        ) from e
+        raise _cannot(shapes, where, e.got) from e
     for name, index in order.items():
-        if graph.tensors[name].data is None:
-            graph.tensors[name].shape = found[index]
+        tensor = graph.tensors[name]
+        if tensor.data is not None:
+            continue
+        if 0 in found[index] and 0 not in tensor.shape:
+            raise _cannot(shapes, where, f"nothing is left of {name!r}: {list(found[index])}")
+        tensor.shape = found[index]
+
+
+def _cannot(shapes: Mapping[str, Shape], where: str, got: str | None) -> InvalidRequest:
+    asked = ", ".join(f"{name}={list(shape)}" for name, shape in shapes.items())
+    return InvalidRequest(
+        "the model cannot take inputs of these shapes",
+        where=where,
+        got=f"{asked}: {got}",
+        next_step="Convert its source model anew with those shapes.",
+    )
 
 
 def _repeat(graph: Graph, shapes: Mapping[str, Shape], where: str) -> None:
@@ -251,7 +236,7 @@ def _keep_axis_0(graph: Graph, operator: GraphOperator) -> None:
     operator.options["newShape"] = sizes
 
 
-def _try(graph: Graph, made: bytes, source: Original) -> None:
+def _try(graph: Graph, made: bytes, source: Original, copies: int) -> None:
     """Refuse a batch that does not give what its samples give."""
     generator = np.random.default_rng(0)
     feed = {name: draw(generator, _spec(graph, name, place)) for name, place in graph.inputs.items()}
@@ -266,7 +251,7 @@ def _try(graph: Graph, made: bytes, source: Original) -> None:
             raise InvalidRequest(
                 "the model does not keep the samples of a batch apart",
                 where=source.where,
-                got=f"output {name!r} of {source.copies} samples at once is not that of one by one",
+                got=f"output {name!r} of {copies} samples at once is not that of one by one",
                 next_step="Convert its source model anew with that batch.",
             )
 

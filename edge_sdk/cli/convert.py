@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge_sdk.cli import output
-from edge_sdk.cli.options import PlanOptions, calibrating, planning
+from edge_sdk.cli.options import PlanOptions, ShapeOptions, calibrating, planning
 
 
 @click.command("convert", short_help="Convert a model for a target and keep the files.")
@@ -30,6 +30,7 @@ def command(
     precision: str,
     io_kind: str,
     batch: int,
+    shapes: ShapeOptions,
     calibration: str | None,
     preprocessing: Path | None,
     name: str | None,
@@ -46,7 +47,7 @@ def command(
 
     with output.progress() as progress:
         progress("read the model", 0, 0)
-        model, plan = PlanOptions(path, target, precision, io_kind, batch).plan()
+        model, plan = PlanOptions(path, target, precision, io_kind, batch, shapes).plan()
         conversion = pipeline.convert(
             model, plan, calibration=calibration, preprocessing=preprocessing, progress=progress
         )

@@ -14,7 +14,7 @@ from attrs import frozen
 from click.core import ParameterSource
 
 from edge_sdk.cli import deploy_bundle, output
-from edge_sdk.cli.options import PlanOptions, calibrating, planning
+from edge_sdk.cli.options import PlanOptions, ShapeOptions, calibrating, planning
 
 if TYPE_CHECKING:
     from converters.progress import Progress
@@ -53,6 +53,7 @@ def command(
     precision: str,
     io_kind: str,
     batch: int,
+    shapes: ShapeOptions,
     calibration: str | None,
     preprocessing: Path | None,
     addresses: tuple[str, ...],
@@ -76,7 +77,7 @@ def command(
     names, target = _resolve(addresses, target, given=given)
     if deploy_bundle.is_bundle(path):
         ctx.exit(deploy_bundle.deploy(path, names, sign_key, json_to))
-    options = PlanOptions(path, target, precision, io_kind, batch)
+    options = PlanOptions(path, target, precision, io_kind, batch, shapes)
     after = After(name, folder, None if no_bench else threads, sign_key)
     if len(names) == 1:
         _deploy_to_one(names[0], options, calibration, preprocessing, after, json_to)

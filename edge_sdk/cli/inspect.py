@@ -7,21 +7,21 @@ from pathlib import Path
 
 import click
 
-from edge_sdk.cli.options import BATCH, MODEL
+from edge_sdk.cli.options import BATCH, MODEL, ShapeOptions, shaping
 from edge_sdk.cli.output import common, emit
 
 
 @click.command("inspect", short_help="Show a model's inputs, outputs, operators and sizes.")
 @MODEL
 @BATCH
+@shaping
 @common
-def command(path: Path, batch: int, json_to: str | None) -> None:
+def command(path: Path, batch: int, shapes: ShapeOptions, json_to: str | None) -> None:
     """Show the inputs, outputs, operators, parameters and size of MODEL."""
     from device_agent import codec
-    from edge_sdk import pipeline
     from edge_sdk.report import text
 
-    model = pipeline.load(path, batch=batch)
+    model = shapes.load(path, batch)
     result = {
         "name": model.name,
         "path": str(model.path),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
-from attrs import frozen
+from attrs import field, frozen
 
 if TYPE_CHECKING:
     from converters.model import Model
@@ -25,8 +26,119 @@ BATCH = click.option(
 )
 
 
+@frozen
+class ShapeOptions:
+    """What `shaping` parsed, as `edge_sdk.load` takes it."""
+
+    input_shapes: dict[str, tuple[int, ...]] = field(factory=dict)
+    bind: dict[str, Any] = field(factory=dict)
+    dynamic: dict[str, tuple[int, ...]] = field(factory=dict)
+    layout: str = "keep"
+
+    def load(self, path: Path, batch: int) -> Model:
+        """The model with its inputs fixed so; raises what `edge_sdk.load` raises."""
+        from edge_sdk import pipeline
+
+        return pipeline.load(
+            path,
+            batch=batch,
+            input_shapes=self.input_shapes,
+            bind=self.bind,
+            dynamic=self.dynamic,
+            layout=self.layout,
+        )
+
+
+def shaping(function: F) -> F:
+    """The options that fix a model's inputs; the command is given them as `shapes`."""
+
+    @wraps(function)
+    def command(
+        *args: Any,
+        input_shape: tuple[str, ...],
+        bind: tuple[str, ...],
+        dynamic: tuple[str, ...],
+        layout: str,
+        **options: Any,
+    ) -> Any:
+        axes: dict[str, tuple[int, ...]] = {}
+        for text in dynamic:
+            name, numbers = _integers("--dynamic", text, ":", "images:0")
+            axes[name] = (*axes.get(name, ()), *numbers)
+        shapes = ShapeOptions(
+            _once(
+                "--input-shape",
+                [_integers("--input-shape", text, "=", "x=1,3,416,416") for text in input_shape],
+            ),
+            _once("--bind", [_named("--bind", text, "=", "sr=16000") for text in bind]),
+            axes,
+            layout,
+        )
+        return function(*args, shapes=shapes, **options)
+
+    decorators = (
+        click.option(
+            "--input-shape",
+            metavar="NAME=SIZES",
+            multiple=True,
+            help="The shape of an input whose file leaves it open, such as `x=1,3,416,416`; repeatable.",
+        ),
+        click.option(
+            "--bind",
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="Make an input a constant: a number, true, false, a JSON list or an .npy file; repeatable.",
+        ),
+        click.option(
+            "--dynamic",
+            metavar="NAME:AXIS",
+            multiple=True,
+            help="Keep an axis of an input open, to be resized in the runtime (the first is 0); repeatable.",
+        ),
+        click.option(
+            "--layout",
+            type=click.Choice(["keep", "nhwc"]),
+            default="keep",
+            show_default=True,
+            help="How image inputs and outputs of a channel-first model lie in the compiled one.",
+        ),
+    )
+    made: Any = command
+    for decorator in reversed(decorators):
+        made = decorator(made)
+    return cast("F", made)
+
+
+def _named(option: str, text: str, mark: str, example: str) -> tuple[str, str]:
+    """An option's name and the text behind it; names may hold the mark, sizes and axes do not."""
+    name, found, value = text.partition(mark) if option == "--bind" else text.rpartition(mark)
+    if not name or not found:
+        raise _misspelt(option, text, example)
+    return name, value
+
+
+def _integers(option: str, text: str, mark: str, example: str) -> tuple[str, tuple[int, ...]]:
+    name, value = _named(option, text, mark, example)
+    try:
+        return name, tuple(int(part) for part in value.split(",") if value)
+    except ValueError as e:
+        raise _misspelt(option, text, example) from e
+
+
+def _misspelt(option: str, text: str, example: str) -> click.BadParameter:
+    return click.BadParameter(f"{text!r} is not like {example!r}.", param_hint=option)
+
+
+def _once(option: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise click.BadParameter(f"{twice!r} is given twice.", param_hint=option)
+    return dict(pairs)
+
+
 def planning(function: F) -> F:
-    """The options that decide a plan: target, precision, ends, batch."""
+    """The options that decide a plan: target, precision, ends, and how the inputs are fixed."""
     decorators = (
         MODEL,
         click.option(
@@ -51,6 +163,7 @@ def planning(function: F) -> F:
             help="What an int8 model takes and gives.",
         ),
         BATCH,
+        shaping,
     )
     for decorator in reversed(decorators):
         function = decorator(function)
@@ -87,10 +200,11 @@ class PlanOptions:
     precision: str
     io_kind: str
     batch: int
+    shapes: ShapeOptions = field(factory=ShapeOptions)
 
     def plan(self) -> tuple[Model, Plan]:
         """Load the model and plan it; raises what `edge_sdk.load` and `edge_sdk.plan` raise."""
         from edge_sdk import pipeline
 
-        model = pipeline.load(self.path, batch=self.batch)
+        model = self.shapes.load(self.path, self.batch)
         return model, pipeline.plan(model, self.target, precision=self.precision, io=self.io_kind)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_sdk.cli.options import PlanOptions, planning
+from edge_sdk.cli.options import PlanOptions, ShapeOptions, planning
 from edge_sdk.cli.output import common, emit
 
 EXIT_REFUSED = 5  # of UnsupportedOperator
@@ -23,6 +23,7 @@ def command(
     precision: str,
     io_kind: str,
     batch: int,
+    shapes: ShapeOptions,
     json_to: str | None,
 ) -> None:
     """Show what would become of each operator of MODEL on a target, and why.
@@ -33,7 +34,7 @@ def command(
     from device_agent import codec
     from edge_sdk.report import text
 
-    _, plan = PlanOptions(path, target, precision, io_kind, batch).plan()
+    _, plan = PlanOptions(path, target, precision, io_kind, batch, shapes).plan()
     emit(codec.to_json(plan), json_to, lambda: text.print_plan(plan))
     if not plan.accepted:
         ctx.exit(EXIT_REFUSED)

@@ -31,10 +31,14 @@ _REWRITES: tuple[Callable[[Links], int], ...] = (
 def run(graph: Graph) -> dict[str, int]:
     """Rewrite the graph in place until nothing changes.
 
+    Rewrites hold for the shapes that are stated: what a graph leaves open is fixed first.
+
     Returns:
         How often each rewrite applied, by its name; those that did not are left out. `remove_dead`
         counts the operators that nothing reads any more, among them what other rewrites left behind.
     """
+    for tensor in graph.tensors.values():
+        tensor.signature = None
     counts: dict[str, int] = {}
     changed = True
     while changed:
