@@ -129,15 +129,18 @@ def preflight(model: Model, target: Target | None = None, *, precision: str | No
         InvalidRequest: the board or the model cannot be had in `precision`.
     """
     graph, verdicts = registry.reader(model.format).lower(model)
+    file_bytes = 0
     if graph is not None:
         rewrite(graph, model)
+        file_bytes = len(write(graph))
     elif isinstance(model.payload, TfliteSource):
         graph = graph_of(model)  # what is refused in it can still be counted
+        file_bytes = len(model.payload.data)
     refusals = tuple(verdict for verdict in verdicts if not verdict.ok)
     compiled = None
     if graph is not None:
         with malformed(model):
-            compiled = _compiled(graph, model)
+            compiled = _compiled(graph, model, file_bytes)
     return Preflight(
         model=model,
         operator_counts=dict(Counter(operator.type for operator in model.operators).most_common()),
@@ -147,26 +150,32 @@ def preflight(model: Model, target: Target | None = None, *, precision: str | No
     )
 
 
-def _compiled(graph: Graph, model: Model) -> Compiled:
-    uses: Counter[tuple[str, int]] = Counter()
+def _compiled(graph: Graph, model: Model, file_bytes: int) -> Compiled:
+    structure = max(0, file_bytes - cost.constant_bytes(graph))
+    memory = {"float32" if model.quantized != "full" else "int8": _memory(graph, structure)}
+    if model.quantized is None:
+        memory["int8"] = _memory(_as_int8(graph), structure)
+    uses = _uses(graph)
+    return Compiled(
+        operators=uses,
+        macs=sum(use.macs for use in uses),
+        least_runtime=least_runtime({(use.type, use.version) for use in uses}),
+        memory=memory,
+    )
+
+
+def _uses(graph: Graph) -> tuple[OperatorUse, ...]:
+    """The versions of builtins in a graph, the most frequent first."""
+    counts: Counter[tuple[str, int]] = Counter()
     macs: Counter[tuple[str, int]] = Counter()
     for operator in graph.operators:
         custom = f":{operator.options['customCode']}" if operator.type == "CUSTOM" else ""
         key = (operator.type + custom, version(graph, operator))
-        uses[key] += 1
+        counts[key] += 1
         macs[key] += cost.macs_of(graph, operator)
-    structure = len(write(graph)) - cost.constant_bytes(graph)
-    memory = {"float32" if model.quantized != "full" else "int8": _memory(graph, structure)}
-    if model.quantized is None:
-        memory["int8"] = _memory(_as_int8(graph), structure)
-    return Compiled(
-        operators=tuple(
-            OperatorUse(kind, number, count, macs[kind, number], runtime_of(kind, number))
-            for (kind, number), count in uses.most_common()
-        ),
-        macs=macs.total(),
-        least_runtime=least_runtime(set(uses)),
-        memory=memory,
+    return tuple(
+        OperatorUse(kind, number, count, macs[kind, number], runtime_of(kind, number))
+        for (kind, number), count in counts.most_common()
     )
 
 
@@ -206,8 +215,9 @@ def _check(
     plan = planner.plan(model, target, recipe=recipe)
     refusals = plan.refusals
     if plan.accepted and graph is not None and compiled is not None and plan.runtime in RUNTIME_BYTES:
-        refusals = _too_new(compiled, plan)
-        if plan.recipe.precision == "int8" and model.quantized is None:
+        quantizes = plan.recipe.precision == "int8" and model.quantized is None
+        refusals = _too_new(_uses(_as_int8(graph)) if quantizes else compiled.operators, plan)
+        if quantizes:
             refusals += _without_int8(model, graph)
     memory = compiled.memory.get(plan.recipe.precision) if compiled is not None else None
     ram = flash = None
@@ -234,7 +244,7 @@ def _usual(model: Model, target: Target) -> str:
     return "int8" if "int8" in able else target.processors[0].dtypes[0]
 
 
-def _too_new(compiled: Compiled, plan: Plan) -> tuple[Verdict, ...]:
+def _too_new(uses: tuple[OperatorUse, ...], plan: Plan) -> tuple[Verdict, ...]:
     """What the board's runtime is too old for; LiteRT began with all that is in the table."""
     if plan.runtime != "tflite":
         return ()
@@ -245,7 +255,7 @@ def _too_new(compiled: Compiled, plan: Plan) -> tuple[Verdict, ...]:
             got=f"TFLite {use.runtime}",
             limit=f"TFLite {plan.runtime_version}",
         )
-        for use in compiled.operators
+        for use in uses
         if use.runtime is not None and numbers(use.runtime) > numbers(plan.runtime_version)
     )
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from converters.convert import Conversion
     from converters.model import Model
     from converters.partition.types import Plan
+    from converters.preflight import Preflight
     from converters.quantize.fidelity import Fidelity
     from converters.verdict import Verdict
     from device_agent import __version__
@@ -31,7 +32,18 @@ if TYPE_CHECKING:
     from device_agent.protocol import BenchmarkRequest, BenchmarkResult
     from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
-    from edge_sdk.pipeline import benchmark, convert, deploy, device, load, open_bundle, pack, plan, sign
+    from edge_sdk.pipeline import (
+        benchmark,
+        convert,
+        deploy,
+        device,
+        inspect,
+        load,
+        open_bundle,
+        pack,
+        plan,
+        sign,
+    )
     from edge_sdk.signing import Signature
     from targets.schema import Target
 
@@ -47,6 +59,7 @@ _HOMES = {
     "Fidelity": "converters.quantize.fidelity",
     "Model": "converters.model",
     "Plan": "converters.partition.types",
+    "Preflight": "converters.preflight",
     "Selector": "device_agent.statement",
     "Signature": "edge_sdk.signing",
     "Target": "targets.schema",
@@ -57,6 +70,7 @@ _HOMES = {
     "convert": "edge_sdk.pipeline",
     "deploy": "edge_sdk.pipeline",
     "device": "edge_sdk.pipeline",
+    "inspect": "edge_sdk.pipeline",
     "load": "edge_sdk.pipeline",
     "open_bundle": "edge_sdk.pipeline",
     "pack": "edge_sdk.pipeline",
@@ -76,6 +90,7 @@ __all__ = [
     "Fidelity",
     "Model",
     "Plan",
+    "Preflight",
     "Selector",
     "Signature",
     "Target",
@@ -86,6 +101,7 @@ __all__ = [
     "convert",
     "deploy",
     "device",
+    "inspect",
     "load",
     "open_bundle",
     "pack",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from attrs import evolve
 
 from converters.progress import Progress, silent
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from converters.convert import Conversion
     from converters.model import Model
     from converters.partition.types import Plan
+    from converters.preflight import Preflight
     from converters.quantize.calibration import CalibrationSource
     from device_agent.bundle import Bundle
     from device_agent.statement import Selector
@@ -90,6 +94,31 @@ def plan(model: Model, target: Target | str, *, precision: str = "int8", io: str
     board = load_target(target) if isinstance(target, str) else target
     recipe = Recipe(precision, "float" if precision == "float32" else io)
     return planner.plan(model, board, recipe=recipe)
+
+
+def inspect(model: Model, target: Target | str | None = None, *, precision: str | None = None) -> Preflight:
+    """Look at a model before anything is made of it; writes nothing, runs nothing and opens no socket.
+
+    Args:
+        model: from `load`.
+        target: a board to compare it with, its name (`rpi4`) or the path of a board file.
+        precision: `int8` or `float32` on that board; what `plan` would take if None.
+
+    Returns:
+        Operators, work and memory of the model, every refusal with its reason, and whether it fits.
+
+    Raises:
+        UnknownTarget: no board of that name.
+        InvalidModel: operators of a TFLite file do not fit their tensors.
+        InvalidRequest: the board or the model cannot be had in `precision`.
+    """
+    from converters.preflight import preflight
+    from targets.schema import load_target
+
+    board = load_target(target) if isinstance(target, str) else target
+    if board is not None and board.ram_bytes is None and board.architecture == "host":
+        board = evolve(board, ram_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return preflight(model, board, precision=precision)
 
 
 def convert(

@@ -209,7 +209,7 @@ def _graph(source: TfliteSource) -> Graph:
     for index, operator in enumerate(graph.operators):
         operator.sources = (index,)
     try:
-        verify(graph)
+        verify(graph, unknown_builtins=True)
     except InvalidModel as e:
         raise InvalidModel(e.what, where=f"{source.where}: {e.where}", got=e.got, expected=e.expected) from e
     return graph
