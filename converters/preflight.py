@@ -202,7 +202,8 @@ def _steps(tensor: GraphTensor, dtype: str) -> GraphTensor:
         return tensor
     data = tensor.data
     if data is not None:  # other constants stay other constants: equal ones are stored once
-        real = np.nan_to_num(data.astype(np.float64), posinf=0.0, neginf=0.0)
+        with np.errstate(invalid="ignore"):  # a NaN that signals
+            real = np.nan_to_num(data.astype(np.float64), posinf=0.0, neginf=0.0)
         greatest = float(np.abs(real).max(initial=0.0)) or 1.0
         data = np.rint(real / greatest * np.iinfo(dtype).max).astype(dtype)
     return GraphTensor(tensor.name, tensor.shape, dtype, data, None, tensor.variable)

@@ -170,11 +170,15 @@ def _steps(graph: Graph, name: str, value: np.ndarray) -> np.ndarray:
 
 def _copies(changed: Mapping[str, Shape], stated: Mapping[str, Shape]) -> int:
     """How many times the file's batch is asked for; 1 where axis 0 is to be resized like any other."""
-    times = {
-        shape[0] // stated[name][0] if stated[name] and shape[0] % stated[name][0] == 0 else 0
-        for name, shape in changed.items()
-    }
+    times = {_times(shape, stated[name]) for name, shape in changed.items()}
     return times.pop() if len(times) == 1 and min(times) > 1 else 1
+
+
+def _times(shape: Shape, stated: Shape) -> int:
+    """How often the stated batch goes into that of a shape; 0 where it does not."""
+    if not stated or not stated[0] or shape[0] % stated[0]:
+        return 0
+    return shape[0] // stated[0]
 
 
 def _resize(graph: Graph, shapes: Mapping[str, Shape], where: str) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from converters import registry
+from converters.graph.write import write
 from converters.model import Model
 from converters.readers.base import Reader
 from converters.shaping import Shaping
 from device_agent.errors import InvalidModel
+from tests.converters.readers import networks
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NULL = """{"inputs": [{"name": "x", "dtype": "float32", "shape": [-1, 4]}],
@@ -28,7 +30,11 @@ def reader(request) -> Reader:
 def path(reader, tmp_path) -> Path:
     """A good file of the reader's format."""
     file = tmp_path / f"model{reader.suffixes[0]}"
-    samples = {"null": NULL.encode(), "onnx": (EXAMPLES / "digits/digits.onnx").read_bytes()}
+    samples = {
+        "null": NULL.encode(),
+        "onnx": (EXAMPLES / "digits/digits.onnx").read_bytes(),
+        "tflite": write(networks.convolutional()),
+    }
     file.write_bytes(samples[reader.name])
     return file
 
