@@ -1,6 +1,7 @@
 """The report of `edge inspect`: its JSON is documented, its text is grouped and readable."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import attrs
@@ -90,7 +91,7 @@ def test_refusals_are_grouped(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     """One line a reason, with the number of operators and the first places."""
     names = [f"t{place}" for place in range(9)]
     tensors = [GraphTensor(name, (1, 4), "float32") for name in names]
-    pairs = zip(names, names[1:], strict=False)
+    pairs = pairwise(names)
     operators = [networks.operator("SIN", [before], [after]) for before, after in pairs]
     path = tmp_path / "net.tflite"
     path.write_bytes(write(networks.graph(tensors, operators, names[:1], names[-1:])))
