@@ -23,7 +23,11 @@ class Builder:
     def constant(self, *shape: int, value: Any = None, dtype: str = "float32") -> str:
         """A constant: random normal numbers, or `value`."""
         name = f"constant_{len(self.graph.tensors)}"
-        data = np.random.default_rng(len(name)).normal(size=shape) if value is None else np.array(value)
+        data = (
+            np.random.default_rng(len(self.graph.tensors)).normal(size=shape)
+            if value is None
+            else np.array(value)
+        )
         self.graph.tensors[name] = GraphTensor(name, data.shape, dtype, data.astype(dtype))
         return name
 
