@@ -77,9 +77,9 @@ class LiteRTBackend:
         graph, verdicts = registry.reader(model.format).lower(model)
         if graph is None:
             raise _refused(model, verdicts)
-        rewrites = dict(passes.run(graph))
-        progress("lowering", 1, 1)
         is_int8 = recipe.precision == "int8"
+        rewrites = passes.run(graph, skip=passes.FLOAT_ONLY if is_int8 else ())
+        progress("lowering", 1, 1)
         if is_int8:
             quantized = int8.quantize(graph, calibration, io=recipe.io, progress=progress)
             data = quantized.data

@@ -38,7 +38,7 @@ def _worth(links: Links, transpose: GraphOperator, perm: np.ndarray) -> bool:
             return False
         if reader.type == "TRANSPOSE":
             return True
-        if _permuted(links, reader, perm) is None:
+        if _permuted(links, reader, perm, name) is None:
             return False
         if sum(links.graph.constant(read) is None for read in reader.inputs) > 1:
             return True  # each comes with a TRANSPOSE of its own, and one leaves
@@ -59,8 +59,13 @@ def _left(links: Links, reader: GraphOperator, perm: np.ndarray) -> np.ndarray |
     return None if np.array_equal(order, np.arange(len(order))) else order
 
 
-def _permuted(links: Links, reader: GraphOperator, perm: np.ndarray) -> list[str | np.ndarray | None] | None:
-    """The inputs that an operator reads if it comes before its TRANSPOSE: tensors, or new constants."""
+def _permuted(
+    links: Links, reader: GraphOperator, perm: np.ndarray, via: str | None = None
+) -> list[str | np.ndarray | None] | None:
+    """The inputs that an operator reads if it comes before its TRANSPOSE: tensors, or new constants.
+
+    `via` is an input that is going to be a TRANSPOSE's output; None if an input cannot be had.
+    """
     rank = len(perm)
     if reader.type not in _SINKABLE or len(reader.outputs) != 1:
         return None
@@ -76,6 +81,9 @@ def _permuted(links: Links, reader: GraphOperator, perm: np.ndarray) -> list[str
                 return None
             lined = tensor.data.reshape((1,) * (rank - tensor.data.ndim) + tensor.shape)
             made.append(name if tensor.data.size == 1 else np.transpose(lined, np.argsort(perm)))
+            continue
+        if name == via:
+            made.append(name)
             continue
         theirs = links.graph.constant(maker.inputs[1]) if maker is not None else None
         if (
