@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from converters.artifact import Artifact
     from converters.convert import Conversion
     from converters.model import Model
+    from converters.optimize import Optimization
     from converters.partition.types import Plan
     from converters.quantize.fidelity import Fidelity
     from converters.verdict import Verdict
@@ -31,7 +32,18 @@ if TYPE_CHECKING:
     from device_agent.protocol import BenchmarkRequest, BenchmarkResult
     from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
-    from edge_sdk.pipeline import benchmark, convert, deploy, device, load, open_bundle, pack, plan, sign
+    from edge_sdk.pipeline import (
+        benchmark,
+        convert,
+        deploy,
+        device,
+        load,
+        open_bundle,
+        optimize,
+        pack,
+        plan,
+        sign,
+    )
     from edge_sdk.signing import Signature
     from targets.schema import Target
 
@@ -46,6 +58,7 @@ _HOMES = {
     "EdgeError": "device_agent.errors",
     "Fidelity": "converters.quantize.fidelity",
     "Model": "converters.model",
+    "Optimization": "converters.optimize",
     "Plan": "converters.partition.types",
     "Selector": "device_agent.statement",
     "Signature": "edge_sdk.signing",
@@ -59,6 +72,7 @@ _HOMES = {
     "device": "edge_sdk.pipeline",
     "load": "edge_sdk.pipeline",
     "open_bundle": "edge_sdk.pipeline",
+    "optimize": "edge_sdk.pipeline",
     "pack": "edge_sdk.pipeline",
     "plan": "edge_sdk.pipeline",
     "sign": "edge_sdk.pipeline",
@@ -75,6 +89,7 @@ __all__ = [
     "EdgeError",
     "Fidelity",
     "Model",
+    "Optimization",
     "Plan",
     "Selector",
     "Signature",
@@ -88,6 +103,7 @@ __all__ = [
     "device",
     "load",
     "open_bundle",
+    "optimize",
     "pack",
     "plan",
     "sign",

@@ -11,6 +11,7 @@ from device_agent.protocol import BenchmarkRequest, BenchmarkResult
 if TYPE_CHECKING:
     from converters.convert import Conversion
     from converters.model import Model
+    from converters.optimize import Optimization
     from converters.partition.types import Plan
     from converters.quantize.calibration import CalibrationSource
     from device_agent.bundle import Bundle
@@ -39,6 +40,39 @@ def load(path: str | Path, *, batch: int = 1) -> Model:
     if batch < 1:
         raise InvalidRequest("the batch must be at least 1", got=str(batch))
     return registry.reader_for(Path(path)).read(Path(path), Shaping(batch))
+
+
+def optimize(path: str | Path, output: str | Path | None = None) -> Optimization:
+    """Make a `.tflite` file leaner without changing what it computes, and prove that.
+
+    Args:
+        path: `model.tflite`, float or quantised.
+        output: where the result is written; nowhere if None.
+
+    Returns:
+        The rewritten file (`data`), what each rewrite did (`account`), the costs before and after, and how
+        the outputs of both compare on generated inputs.
+
+    Raises:
+        FileMissing: no such file.
+        InvalidModel: not TFLite, corrupt, or it holds what a rewrite would lose or what cannot be run here.
+        FidelityError: the rewritten file computes something else; nothing is written.
+        OutputError: the result cannot be written, or would replace the file it was made from.
+    """
+    from converters.optimize import optimize as run
+    from device_agent.errors import OutputError
+
+    source, target = Path(path), None if output is None else Path(output)
+    if target is not None and target.resolve() == source.resolve():
+        raise OutputError("the result would replace the model it was made from", where=str(target))
+    made = run(source)
+    if target is not None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(made.data)
+        except OSError as e:
+            raise OutputError("cannot write the file", where=str(target), got=str(e)) from e
+    return made
 
 
 def plan(model: Model, target: Target | str, *, precision: str = "int8", io: str = "integer") -> Plan:

@@ -40,7 +40,7 @@ def read(data: bytes, *, where: str) -> Graph:
 
 def _fetch_outside_buffers(model: Any, data: bytes, where: str) -> None:
     """Give buffers whose bytes stand behind the flatbuffer (`offset` > 1 in the schema) their data."""
-    for buffer in _listed(model.buffers):
+    for buffer in listed(model.buffers):
         if buffer.offset > 1:
             if buffer.offset + buffer.size > len(data):
                 raise InvalidModel(
@@ -62,12 +62,12 @@ def _graph(model: Any, where: str) -> Graph:
             expected="1",
         )
     subgraph = subgraphs[0]
-    names = _unique_names(subgraph.tensors or [])
+    names = unique_names(subgraph.tensors or [])
     tensors = {
         name: _tensor(name, tensor, model.buffers)
         for name, tensor in zip(names, subgraph.tensors or [], strict=True)
     }
-    operators = [_operator(op, model.operatorCodes, names) for op in _listed(subgraph.operators)]
+    operators = [_operator(op, model.operatorCodes, names) for op in listed(subgraph.operators)]
     inputs, outputs = _public_names(model, subgraph, names)
     made = {*inputs.values(), *(name for operator in operators for name in operator.outputs)}
     for name, tensor in tensors.items():
@@ -77,26 +77,27 @@ def _graph(model: Any, where: str) -> Graph:
     return Graph(tensors, operators, inputs, outputs)
 
 
-def _listed(vector: Any) -> list[Any]:
+def listed(vector: Any) -> list[Any]:
     """A vector of the object API as a list; an absent one is empty."""
     return [] if vector is None else list(vector)
 
 
-def _text(value: bytes | str | None) -> str:
+def text(value: bytes | str | None) -> str:
+    """A string of the object API; an absent one is empty."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
-def _unique_names(tensors: list[Any]) -> list[str]:
+def unique_names(tensors: list[Any]) -> list[str]:
     """The tensors' names; the format allows none and twice the same."""
     names: dict[str, None] = {}
     for index, tensor in enumerate(tensors):
-        name = _text(tensor.name) or f"tensor_{index}"
+        name = text(tensor.name) or f"tensor_{index}"
         names[name if name not in names else f"{name}#{index}"] = None
     return list(names)
 
 
 def _tensor(name: str, tensor: Any, buffers: list[Any]) -> GraphTensor:
-    shape = tuple(int(size) for size in _listed(tensor.shape))
+    shape = tuple(int(size) for size in listed(tensor.shape))
     dtype = dtypes.names()[tensor.type]
     raw = buffers[tensor.buffer].data if tensor.buffer else None
     data = None
@@ -109,10 +110,10 @@ def _tensor(name: str, tensor: Any, buffers: list[Any]) -> GraphTensor:
 
 
 def _quantization(quantization: Any) -> Quantization | None:
-    scale = tuple(float(value) for value in _listed(quantization.scale)) if quantization is not None else ()
+    scale = tuple(float(value) for value in listed(quantization.scale)) if quantization is not None else ()
     if not scale:
         return None
-    zero_point = tuple(int(value) for value in _listed(quantization.zeroPoint)) or (0,) * len(scale)
+    zero_point = tuple(int(value) for value in listed(quantization.zeroPoint)) or (0,) * len(scale)
     return Quantization(scale, zero_point, int(quantization.quantizedDimension))
 
 
@@ -122,7 +123,7 @@ def _operator(operator: Any, codes: list[Any], names: list[str]) -> GraphOperato
     builtin = options.enum_names("BuiltinOperator")[max(code.builtinCode, code.deprecatedBuiltinCode)]
     fields: dict[str, Any] = {}
     if builtin == "CUSTOM":
-        fields["customCode"] = _text(code.customCode)
+        fields["customCode"] = text(code.customCode)
         if operator.customOptions is not None:
             fields["customOptions"] = bytes(bytearray(operator.customOptions))
     else:
@@ -130,10 +131,10 @@ def _operator(operator: Any, codes: list[Any], names: list[str]) -> GraphOperato
         fields = options.complete(builtin, options.to_names(table) if table is not None else {})
     return GraphOperator(
         builtin,
-        [None if index < 0 else names[index] for index in _listed(operator.inputs)],
-        [_named(names, index) for index in _listed(operator.outputs)],
+        [None if index < 0 else names[index] for index in listed(operator.inputs)],
+        [_named(names, index) for index in listed(operator.outputs)],
         fields,
-        intermediates=[_named(names, index) for index in _listed(operator.intermediates)],
+        intermediates=[_named(names, index) for index in listed(operator.intermediates)],
     )
 
 
@@ -145,9 +146,9 @@ def _named(names: list[str], index: int) -> str:
 
 def _public_names(model: Any, subgraph: Any, names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Public name -> tensor name of inputs and outputs: the signature's, else the tensors' own."""
-    inputs = {_named(names, index): _named(names, index) for index in _listed(subgraph.inputs)}
-    outputs = {_named(names, index): _named(names, index) for index in _listed(subgraph.outputs)}
-    signatures = _listed(model.signatureDefs)
+    inputs = {_named(names, index): _named(names, index) for index in listed(subgraph.inputs)}
+    outputs = {_named(names, index): _named(names, index) for index in listed(subgraph.outputs)}
+    signatures = listed(model.signatureDefs)
     if not signatures:
         return inputs, outputs
     return _signed(signatures[0].inputs, inputs, names), _signed(signatures[0].outputs, outputs, names)
@@ -156,8 +157,8 @@ def _public_names(model: Any, subgraph: Any, names: list[str]) -> tuple[dict[str
 def _signed(maps: Any, fallback: dict[str, str], names: list[str]) -> dict[str, str]:
     """A signature's names in the subgraph's order (a signature itself has none that matters)."""
     named: dict[str, list[str]] = {}
-    for item in _listed(maps):
-        named.setdefault(_named(names, item.tensorIndex), []).append(_text(item.name))
+    for item in listed(maps):
+        named.setdefault(_named(names, item.tensorIndex), []).append(text(item.name))
     if set(named) != set(fallback.values()):
         return fallback
     return {public: tensor for tensor in fallback.values() for public in named[tensor]}
