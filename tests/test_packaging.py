@@ -39,8 +39,8 @@ def test_the_public_api():
     assert all(getattr(edge_sdk, name) is not None for name in edge_sdk.__all__)
     assert {
         "Artifact", "BenchmarkRequest", "BenchmarkResult", "Bundle", "Conversion", "Deployment", "Device",
-        "EdgeError", "Fidelity", "Model", "Optimization", "Plan", "Selector", "Signature", "Target", "TensorSpec", "Verdict",
-        "__version__", "benchmark", "convert", "deploy", "device", "load", "open_bundle", "optimize",
+        "EdgeError", "Fidelity", "Model", "Optimization", "Plan", "Selector", "Signature", "Target",
+        "TensorSpec", "Verdict", "__version__", "benchmark", "convert", "deploy", "device", "load", "open_bundle", "optimize",
         "pack", "plan", "sign",
     } == set(edge_sdk.__all__)  # fmt: skip
 

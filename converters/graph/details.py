@@ -116,7 +116,7 @@ def restored(data: bytes, source: Any, before: dict[str, str], after: Graph) -> 
     for tensor in subgraph.tensors:
         name = text(tensor.name)
         known = tensors.get(renamed.get(name, name))
-        if known is None or known.type != tensor.type or list(known.shape) != list(tensor.shape):
+        if known is None or known.type != tensor.type or listed(known.shape) != listed(tensor.shape):
             continue  # a new tensor that took the name of one that is gone
         tensor.name = known.name
         tensor.shapeSignature, tensor.hasRank = known.shapeSignature, known.hasRank
@@ -133,9 +133,8 @@ def restored(data: bytes, source: Any, before: dict[str, str], after: Graph) -> 
 
 
 def _scales(tensor: Any) -> list[float]:
-    return (
-        [] if tensor.quantization is None else [float(scale) for scale in listed(tensor.quantization.scale)]
-    )
+    quantization = tensor.quantization
+    return [] if quantization is None else [float(scale) for scale in listed(quantization.scale)]
 
 
 def _keep_versions(model: Any, source: Any) -> None:

@@ -131,9 +131,10 @@ def _bundle(folder: Path, name: str, data: bytes, made: Optimization, runtime: s
 
 
 def _numbered(samples: Sequence[dict[str, Tensor]]) -> bytes:
-    return pack(
-        {f"{number}/{name}": tensor for number, row in enumerate(samples) for name, tensor in row.items()}
+    named = (
+        (f"{number}/{name}", tensor) for number, row in enumerate(samples) for name, tensor in row.items()
     )
+    return pack(dict(named))
 
 
 def _tolerance(spec: TensorSpec, made: Optimization) -> float:

@@ -11,6 +11,7 @@ from edge_sdk.cli import output
 
 if TYPE_CHECKING:
     from converters.optimize import Optimization
+    from converters.progress import Progress
     from edge_sdk.bench.versus import Versus
 
 
@@ -48,7 +49,7 @@ def command(path: Path, target: Path, address: str | None, json_to: str | None) 
     )
 
 
-def _measured(made: Optimization, address: str, progress: output.Progress) -> Versus:
+def _measured(made: Optimization, address: str, progress: Progress) -> Versus:
     from edge_sdk.bench import versus
     from edge_sdk.devices.selection import open_device
 
