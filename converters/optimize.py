@@ -74,8 +74,10 @@ class Optimization:
         return self.data is not self.source
 
 
-def optimize(path: Path) -> Optimization:
+def optimize(path: Path, *, fix_shapes: bool = False) -> Optimization:
     """Rewrite a `.tflite` file as `graph.passes.optimize` does and compare it with itself.
+
+    With `fix_shapes` axes that a run may resize become what the file states, which lets more rewrites apply.
 
     Raises:
         FileMissing: there is no such file.
@@ -99,8 +101,12 @@ def optimize(path: Path) -> Optimization:
     if lost is not None:
         raise InvalidModel("the file holds what a rewrite would lose", where=str(path), got=lost)
     before, outputs = _cost(graph, source), dict(graph.outputs)
-    account = passes.optimize(graph, fixed=details.fixed_shapes(graph, parsed))
-    data = details.restored(write(graph), parsed, outputs, graph) if account.applied else source
+    axes = {} if fix_shapes else details.open_axes(parsed)
+    fixed = details.fixed_shapes(graph, parsed, fix_open=fix_shapes)
+    account = passes.optimize(graph, fixed=fixed)
+    data = source
+    if account.applied or details.open_axes(parsed).keys() - axes.keys():
+        data = details.restored(write(graph), parsed, outputs, graph, keep_open=not fix_shapes)
     plain = read(source, where=str(path))
     custom = any(operator.type == "CUSTOM" for operator in plain.operators)
     samples = _samples(plain, {})
@@ -110,7 +116,6 @@ def optimize(path: Path) -> Optimization:
         samples = []
     else:
         comparison, golden = _compare_files(source, data, samples, path)
-        axes = details.open_axes(parsed)
         if axes and account.applied:
             comparison = _compare_resized(source, data, plain, axes, comparison, path)
     return Optimization(path, source, data, account, before, _cost(graph, data), comparison, samples, golden)

@@ -42,12 +42,13 @@ def load(path: str | Path, *, batch: int = 1) -> Model:
     return registry.reader_for(Path(path)).read(Path(path), Shaping(batch))
 
 
-def optimize(path: str | Path, output: str | Path | None = None) -> Optimization:
+def optimize(path: str | Path, output: str | Path | None = None, *, fix_shapes: bool = False) -> Optimization:
     """Make a `.tflite` file leaner without changing what it computes, and prove that.
 
     Args:
         path: `model.tflite`, float or quantised.
         output: where the result is written; nowhere if None.
+        fix_shapes: let axes that a run may resize be what the file states; more rewrites apply then.
 
     Returns:
         The rewritten file (`data`), what each rewrite did (`account`), the costs before and after, and how
@@ -65,7 +66,7 @@ def optimize(path: str | Path, output: str | Path | None = None) -> Optimization
     source, target = Path(path), None if output is None else Path(output)
     if target is not None and target.resolve() == source.resolve():
         raise OutputError("the result would replace the model it was made from", where=str(target))
-    made = run(source)
+    made = run(source, fix_shapes=fix_shapes)
     if target is not None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -40,8 +40,8 @@ def test_the_public_api():
     assert {
         "Artifact", "BenchmarkRequest", "BenchmarkResult", "Bundle", "Conversion", "Deployment", "Device",
         "EdgeError", "Fidelity", "Model", "Optimization", "Plan", "Selector", "Signature", "Target",
-        "TensorSpec", "Verdict", "__version__", "benchmark", "convert", "deploy", "device", "load", "open_bundle", "optimize",
-        "pack", "plan", "sign",
+        "TensorSpec", "Verdict", "__version__", "benchmark", "convert", "deploy", "device", "load",
+        "open_bundle", "optimize", "pack", "plan", "sign",
     } == set(edge_sdk.__all__)  # fmt: skip
 
 

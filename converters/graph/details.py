@@ -81,25 +81,24 @@ def open_axes(model: Any) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def fixed_shapes(graph: Graph, model: Any) -> bool:
-    """Whether the shapes that a graph states hold in every run."""
+def fixed_shapes(graph: Graph, model: Any, *, fix_open: bool) -> bool:
+    """Whether the shapes that a graph states hold in every run; `fix_open` if open axes count as stated."""
     (subgraph,) = model.subgraphs
-    if any(-1 in listed(tensor.shapeSignature) for tensor in listed(subgraph.tensors)):
+    if not fix_open and any(-1 in listed(tensor.shapeSignature) for tensor in listed(subgraph.tensors)):
         return False
+    known = {name for name, tensor in graph.tensors.items() if tensor.data is not None}
     for operator in graph.operators:
+        if operator.type == "SHAPE" or all(name is None or name in known for name in operator.inputs):
+            known.update(operator.outputs)  # follows from shapes and constants
         place = _STATED_AT.get(operator.type)
         if operator.type in _BY_VALUE:
             return False
-        if (
-            place is not None
-            and len(operator.inputs) > place
-            and graph.constant(operator.inputs[place]) is None
-        ):
+        if place is not None and len(operator.inputs) > place and operator.inputs[place] not in known:
             return False
     return True
 
 
-def restored(data: bytes, source: Any, before: dict[str, str], after: Graph) -> bytes:
+def restored(data: bytes, source: Any, before: dict[str, str], after: Graph, *, keep_open: bool) -> bytes:
     """`data`, written of the rewritten graph `after`, with what its source file held beside the graph.
 
     Args:
@@ -107,6 +106,7 @@ def restored(data: bytes, source: Any, before: dict[str, str], after: Graph) -> 
         source: the file's model, from `parse`.
         before: the graph's outputs as they were: public name -> tensor.
         after: the rewritten graph.
+        keep_open: whether axes that were open are so still.
     """
     model = parse(data)
     (subgraph,), (old,) = model.subgraphs, source.subgraphs
@@ -119,7 +119,9 @@ def restored(data: bytes, source: Any, before: dict[str, str], after: Graph) -> 
         if known is None or known.type != tensor.type or listed(known.shape) != listed(tensor.shape):
             continue  # a new tensor that took the name of one that is gone
         tensor.name = known.name
-        tensor.shapeSignature, tensor.hasRank = known.shapeSignature, known.hasRank
+        tensor.hasRank = known.hasRank
+        if keep_open:
+            tensor.shapeSignature = known.shapeSignature
         if known.quantization is not None and _scales(known) == _scales(tensor):
             tensor.quantization = known.quantization
     if not listed(source.signatureDefs):

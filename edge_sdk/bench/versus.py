@@ -131,10 +131,10 @@ def _bundle(folder: Path, name: str, data: bytes, made: Optimization, runtime: s
 
 
 def _numbered(samples: Sequence[dict[str, Tensor]]) -> bytes:
-    named = (
-        (f"{number}/{name}", tensor) for number, row in enumerate(samples) for name, tensor in row.items()
-    )
-    return pack(dict(named))
+    named: dict[str, Tensor] = {}
+    for number, row in enumerate(samples):
+        named.update({f"{number}/{name}": tensor for name, tensor in row.items()})
+    return pack(named)
 
 
 def _tolerance(spec: TensorSpec, made: Optimization) -> float:

@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     required=True,
     help="Where the rewritten file goes; its folder is made where missing.",
 )
+@click.option(
+    "--fix-shapes",
+    is_flag=True,
+    help="Let axes that a run may resize be what the file states: fewer operators, no resizing any more.",
+)
 @click.option("--device", "address", metavar="DEVICE", help=f"Measure both there. {output.DEVICE_HELP}")
 @output.common
-def command(path: Path, target: Path, address: str | None, json_to: str | None) -> None:
+def command(path: Path, target: Path, fix_shapes: bool, address: str | None, json_to: str | None) -> None:
     """Rewrite MODEL, a .tflite file, into fewer and cheaper operators that compute the same.
 
     Both files are run on generated inputs and compared before anything is written: quantised ones must agree
@@ -40,7 +45,7 @@ def command(path: Path, target: Path, address: str | None, json_to: str | None) 
 
     with output.progress() as progress:
         progress("rewrite and compare", 0, 0)
-        made = pipeline.optimize(path, target)
+        made = pipeline.optimize(path, target, fix_shapes=fix_shapes)
         versus = None if address is None else _measured(made, address, progress)
     output.emit(
         optimization.to_json(made, target, versus),

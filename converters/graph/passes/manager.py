@@ -32,18 +32,21 @@ from converters.graph.passes.merge_reshapes import merge_reshapes
 from converters.graph.passes.merge_scalars import merge_scalars
 from converters.graph.passes.reduce_depthwise import reduce_depthwise
 from converters.graph.passes.reduce_divisions import reduce_divisions
+from converters.graph.passes.reduce_matmul import reduce_matmul
 from converters.graph.passes.reduce_powers import reduce_powers
 from converters.graph.passes.remove_identities import remove_identities
 from converters.graph.passes.share_constants import share_constants
 from converters.graph.passes.share_operators import share_operators
 from converters.graph.passes.sink_reshapes import sink_reshapes
 from converters.graph.passes.sink_transposes import sink_transposes
+from converters.graph.passes.skip_concatenation import skip_concatenation
 
 Rewrite = Callable[[Links], int]
 
 REWRITES: tuple[Rewrite, ...] = (
     fold_constants,
     remove_identities,
+    skip_concatenation,
     share_operators,
     cancel_quantize,
     cancel_transposes,
@@ -55,6 +58,7 @@ REWRITES: tuple[Rewrite, ...] = (
     fold_transpose_fully_connected,
     reduce_powers,
     reduce_depthwise,
+    reduce_matmul,
     fold_add,
     fold_mul,
     fuse_gelu,  # the curves before what would change a part of one

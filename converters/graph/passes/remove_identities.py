@@ -62,7 +62,9 @@ def _kept(links: Links, operator: GraphOperator) -> int | None:
 def _beside_neutral(links: Links, operator: GraphOperator) -> int | None:
     """The input beside the neutral constant; quantised ones have none, their kernels round."""
     for place in (0, 1) if operator.type in ("ADD", "MUL") else (0,):
-        constant = links.tensor(operator.inputs[1 - place])
+        neutral = operator.inputs[1 - place]
+        filled = links.maker_of(neutral, "FILL")
+        constant = links.tensor(neutral if filled is None else filled.inputs[1])
         if constant.data is None or constant.quantization is not None:
             continue
         if constant.data.dtype.kind in "fi" and np.all(constant.data == _NEUTRAL[operator.type]):
