@@ -146,7 +146,7 @@ def preflight(model: Model, target: Target | None = None, *, precision: str | No
         operator_counts=dict(Counter(operator.type for operator in model.operators).most_common()),
         compiled=compiled,
         refusals=refusals,
-        target=None if target is None else _check(model, target, precision, graph, compiled),
+        target=None if target is None else _check(model, target, precision, compiled),
     )
 
 
@@ -209,17 +209,15 @@ def _steps(tensor: GraphTensor, dtype: str) -> GraphTensor:
     return GraphTensor(tensor.name, tensor.shape, dtype, data, None, tensor.variable)
 
 
-def _check(
-    model: Model, target: Target, precision: str | None, graph: Graph | None, compiled: Compiled | None
-) -> TargetCheck:
+def _check(model: Model, target: Target, precision: str | None, compiled: Compiled | None) -> TargetCheck:
     recipe = Recipe(precision or _usual(model, target), "integer")
     plan = planner.plan(model, target, recipe=recipe)
     refusals = plan.refusals
-    if plan.accepted and graph is not None and compiled is not None and plan.runtime in RUNTIME_BYTES:
-        quantizes = plan.recipe.precision == "int8" and model.quantized is None
-        refusals = _too_new(_uses(_as_int8(graph)) if quantizes else compiled.operators, plan)
-        if quantizes:
-            refusals += _without_int8(model, graph)
+    if plan.accepted and compiled is not None and plan.runtime in RUNTIME_BYTES:
+        if plan.recipe.precision == "int8" and model.quantized is None:
+            refusals = _quantized(model, plan)
+        else:
+            refusals = _too_new(compiled.operators, plan)
     memory = compiled.memory.get(plan.recipe.precision) if compiled is not None else None
     ram = flash = None
     if memory is not None and plan.runtime in RUNTIME_BYTES:
@@ -259,6 +257,16 @@ def _too_new(uses: tuple[OperatorUse, ...], plan: Plan) -> tuple[Verdict, ...]:
         for use in uses
         if use.runtime is not None and numbers(use.runtime) > numbers(plan.runtime_version)
     )
+
+
+def _quantized(model: Model, plan: Plan) -> tuple[Verdict, ...]:
+    """What is refused of a float model that is to be int8, which is rewritten in another way."""
+    graph, _ = registry.reader(model.format).lower(model)
+    if graph is None:
+        return ()
+    rewrite(graph, model, quantizes=True)
+    with malformed(model):
+        return _too_new(_uses(_as_int8(graph)), plan) + _without_int8(model, graph)
 
 
 def _without_int8(model: Model, graph: Graph) -> tuple[Verdict, ...]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from converters.artifact import Artifact
     from converters.convert import Conversion
     from converters.model import Model
+    from converters.optimize import Optimization
     from converters.partition.types import Plan
     from converters.preflight import Preflight
     from converters.quantize.fidelity import Fidelity
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         inspect,
         load,
         open_bundle,
+        optimize,
         pack,
         plan,
         sign,
@@ -58,6 +60,7 @@ _HOMES = {
     "EdgeError": "device_agent.errors",
     "Fidelity": "converters.quantize.fidelity",
     "Model": "converters.model",
+    "Optimization": "converters.optimize",
     "Plan": "converters.partition.types",
     "Preflight": "converters.preflight",
     "Selector": "device_agent.statement",
@@ -73,6 +76,7 @@ _HOMES = {
     "inspect": "edge_sdk.pipeline",
     "load": "edge_sdk.pipeline",
     "open_bundle": "edge_sdk.pipeline",
+    "optimize": "edge_sdk.pipeline",
     "pack": "edge_sdk.pipeline",
     "plan": "edge_sdk.pipeline",
     "sign": "edge_sdk.pipeline",
@@ -89,6 +93,7 @@ __all__ = [
     "EdgeError",
     "Fidelity",
     "Model",
+    "Optimization",
     "Plan",
     "Preflight",
     "Selector",
@@ -104,6 +109,7 @@ __all__ = [
     "inspect",
     "load",
     "open_bundle",
+    "optimize",
     "pack",
     "plan",
     "sign",

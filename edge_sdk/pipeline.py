@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from converters.convert import Conversion
     from converters.model import Model
+    from converters.optimize import Optimization
     from converters.partition.types import Plan
     from converters.preflight import Preflight
     from converters.quantize.calibration import CalibrationSource
@@ -69,6 +70,40 @@ def load(
         },
     )
     return registry.reader_for(Path(path)).read(Path(path), shaping)
+
+
+def optimize(path: str | Path, output: str | Path | None = None, *, fix_shapes: bool = False) -> Optimization:
+    """Make a `.tflite` file leaner without changing what it computes, and prove that.
+
+    Args:
+        path: `model.tflite`, float or quantised.
+        output: where the result is written; nowhere if None.
+        fix_shapes: let axes that a run may resize be what the file states; more rewrites apply then.
+
+    Returns:
+        The rewritten file (`data`), what each rewrite did (`account`), the costs before and after, and how
+        the outputs of both compare on generated inputs.
+
+    Raises:
+        FileMissing: no such file.
+        InvalidModel: not TFLite, corrupt, or it holds what a rewrite would lose or what cannot be run here.
+        FidelityError: the rewritten file computes something else; nothing is written.
+        OutputError: the result cannot be written, or would replace the file it was made from.
+    """
+    from converters.optimize import optimize as run
+    from device_agent.errors import OutputError
+
+    source, target = Path(path), None if output is None else Path(output)
+    if target is not None and target.resolve() == source.resolve():
+        raise OutputError("the result would replace the model it was made from", where=str(target))
+    made = run(source, fix_shapes=fix_shapes)
+    if target is not None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(made.data)
+        except OSError as e:
+            raise OutputError("cannot write the file", where=str(target), got=str(e)) from e
+    return made
 
 
 def plan(model: Model, target: Target | str, *, precision: str = "int8", io: str = "integer") -> Plan:

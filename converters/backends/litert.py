@@ -79,6 +79,8 @@ class LiteRTBackend:
         graph, verdicts = registry.reader(model.format).lower(model)
         if graph is None:
             raise _refused(model, verdicts)
+        is_int8 = recipe.precision == "int8"
+        quantizes = is_int8 and model.quantized is None
         opened = None
         if model.dynamic:
             opened = resizing.opened(model)
@@ -86,10 +88,9 @@ class LiteRTBackend:
                 raise _refused(model, (opened.refusal,) if opened.refusal is not None else ())
             graph, rewrites = opened.graph, opened.rewrites
         else:
-            rewrites = rewrite(graph, model)
+            rewrites = rewrite(graph, model, quantizes=quantizes)
         progress("lowering", 1, 1)
-        is_int8 = recipe.precision == "int8"
-        if is_int8 and model.quantized is None:
+        if quantizes:
             quantized = int8.quantize(graph, calibration, io=recipe.io, progress=progress)
             data = resizing.restated(quantized.data, opened) if opened is not None else quantized.data
             if quantized.widened_channels:
@@ -113,8 +114,13 @@ class LiteRTBackend:
         )
 
 
-def rewrite(graph: Graph, model: Model) -> dict[str, int]:
+def rewrite(graph: Graph, model: Model, *, quantizes: bool = False) -> dict[str, int]:
     """Rewrite a model's graph in place; how often each rewrite applied.
+
+    Args:
+        graph: of the model.
+        model: where it comes from.
+        quantizes: it is quantised afterwards: no operators come in that have no int8 form.
 
     Raises:
         InvalidModel: operators of the user's own TFLite file do not fit their tensors.
@@ -123,7 +129,7 @@ def rewrite(graph: Graph, model: Model) -> dict[str, int]:
     from converters.readers.tflite import malformed
 
     with malformed(model):
-        return dict(passes.run(graph))
+        return passes.run(graph, skip=passes.FLOAT_ONLY if quantizes else ())
 
 
 def _refused(model: Model, verdicts: tuple[Verdict, ...]) -> UnsupportedOperator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,7 +72,8 @@ class _File:
 
     def graph(self) -> Graph:
         subgraph = self._subgraph()
-        names = self._unique_names(subgraph)
+        stated = self._each(subgraph.TensorsLength, subgraph.Tensors)
+        names = _unique(self._text(tensor.Name()) for tensor in stated)
         tensors = {name: self._tensor(name, subgraph.Tensors(index)) for index, name in enumerate(names)}
         operators = [
             self._operator(operator, names)
@@ -109,7 +110,7 @@ class _File:
 
     def _text(self, value: bytes | None) -> str:
         self._spend(len(value or b"") // 4)
-        return "" if value is None else value.decode(errors="replace")
+        return text(value)
 
     def _subgraph(self) -> Any:
         if self._model.SubgraphsLength() < 1:
@@ -127,16 +128,6 @@ class _File:
                 expected="one subgraph, or one that calls the others",
                 next_step="Convert each signature of the source model into a file of its own.",
             )
-
-    def _unique_names(self, subgraph: Any) -> list[str]:
-        """The tensors' names; the format allows none and twice the same."""
-        names: dict[str, None] = {}
-        for index, tensor in enumerate(self._each(subgraph.TensorsLength, subgraph.Tensors)):
-            name = self._text(tensor.Name()) or f"tensor_{index}"
-            while name in names:
-                name = f"{name}#{index}"
-            names[name] = None
-        return list(names)
 
     def _tensor(self, name: str, tensor: Any) -> GraphTensor:
         if tensor.Sparsity() is not None:
@@ -278,6 +269,32 @@ class _File:
         if set(named) != set(fallback.values()) or len(set(publics)) < len(publics):
             return fallback
         return {public: tensor for tensor in fallback.values() for public in named[tensor]}
+
+
+def listed(vector: Any) -> list[Any]:
+    """A vector of the schema's object API as a list; an absent one is empty."""
+    return [] if vector is None else list(vector)
+
+
+def text(value: bytes | str | None) -> str:
+    """A string of the object API; an absent one is empty."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
+
+
+def unique_names(tensors: list[Any]) -> list[str]:
+    """The names that `read` gives to tensors of the object API."""
+    return _unique(text(tensor.name) for tensor in tensors)
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    """The tensors' names; the format allows none and twice the same."""
+    found: dict[str, None] = {}
+    for index, stated in enumerate(names):
+        name = stated or f"tensor_{index}"
+        while name in found:
+            name = f"{name}#{index}"
+        found[name] = None
+    return list(found)
 
 
 def _options(operator: Any) -> Any:

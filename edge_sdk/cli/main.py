@@ -18,6 +18,7 @@ COMMANDS = {
     "convert": "Convert a model for a target and keep the files.",
     "plan": "Show what would become of each operator, and why.",
     "inspect": "Show what a model is and needs, and what a board refuses of it.",
+    "optimize": "Make a .tflite file leaner, and prove that it computes the same.",
     "sign": "Sign a bundle for devices that cannot be asked now.",
     "deploy": "Convert a model, deploy it to a device and measure it.",
     "rollback": "Bring back the generation before the active one.",

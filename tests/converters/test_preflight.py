@@ -187,3 +187,17 @@ def test_work_of_published_networks(zoo, name, macs):
     """MLPerf Tiny's networks do the work that is published of them (7.5, 12.5, 2.7 and 0.26 million)."""
     path = zoo / "models" / name
     assert macs == preflight(registry.reader_for(path).read(path, Shaping())).compiled.macs
+
+
+def test_rewrites_that_int8_does_without(tmp_path):
+    """What is fused only in floating point is judged as the quantiser gets it: LEAKY_RELU has no int8 form."""
+    tensors = [
+        GraphTensor("x", (1, 4), "float32"),
+        GraphTensor("k", (), "float32", np.array(0.1, np.float32)),
+        GraphTensor("s", (1, 4), "float32"),
+        GraphTensor("y", (1, 4), "float32"),
+    ]
+    operators = [networks.operator("MUL", ["x", "k"], ["s"]), networks.operator("MAXIMUM", ["x", "s"], ["y"])]
+    model = model_of(tmp_path, write(networks.graph(tensors, operators, ["x"], ["y"])))
+    assert ["LEAKY_RELU"] == [use.type for use in preflight(model).compiled.operators]
+    assert preflight(model, BOARD).target.accepted
