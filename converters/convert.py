@@ -90,7 +90,7 @@ def convert(
         else:
             check_float(baseline_fidelity, baseline)
         if model.dynamic:
-            _check_resized(model, baseline, reference_name, reference)
+            check_resized(model, baseline, reference_name, reference)
         baseline = with_seen_range(baseline, baseline_fidelity)
     if kept or plan.recipe.precision == "float32":
         artifact, fidelity = baseline, baseline_fidelity
@@ -125,7 +125,7 @@ def refused(plan: Plan) -> UnsupportedOperator:
     )
 
 
-def _check_resized(
+def check_resized(
     model: Model,
     baseline: Artifact,
     reference_name: str,

@@ -123,7 +123,8 @@ def optimize(path: Path, *, fix_shapes: bool = False) -> Optimization:
 
 def _cost(graph: Graph, data: bytes) -> Cost:
     from converters.graph.cost import arena_bytes
-    from converters.graph.runtimes import least_runtime, version
+    from converters.graph.runtimes import least_runtime
+    from converters.graph.versions import version
 
     used = {(op.type, version(graph, op)) for op in graph.operators if op.type != "CUSTOM"}
     return Cost(len(data), arena_bytes(graph), least_runtime(used))

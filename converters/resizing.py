@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Opened:
-    """A rewritten graph whose open sizes may change, with how often each rewrite applied, or why it cannot be.
+    """A rewritten graph whose open sizes may change, with how often each rewrite applied, or why not.
 
     The graph is None if and only if there is a refusal.
     """

@@ -255,7 +255,7 @@ def _dynamic(
 
 
 def _sharing(declared: Mapping[str, Declared], name: str, axis: int) -> Iterator[tuple[str, int]]:
-    """The axes with the symbol of that one; without a symbol, first axes are the batch and others are alone."""
+    """The axes with the symbol of that one; without one, first axes are the batch and others are alone."""
     symbol = declared[name].dimensions[axis]
     for one in declared.values():
         for place, other in enumerate(one.dimensions):

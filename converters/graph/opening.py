@@ -1,8 +1,9 @@
 """Which sizes of a graph may change while it runs: found by comparing the graphs of several sizes.
 
-The same model lowered at other sizes of an axis gives other graphs. Where they differ in the sizes of tensors
-only, the graph computes the right thing at every size. A constant that differs must go: RESHAPE and SLICE
-take -1 for a size, STRIDED_SLICE has a mask. Anything else that differs keeps the graph at its size.
+The same model lowered at other sizes of an axis gives other graphs. Where they differ in the sizes of
+tensors only, the graph computes the right thing at every size. A constant that differs must go: RESHAPE takes
+-1 for a size, STRIDED_SLICE has a mask, padding may be more than a window needs. Anything else that differs
+keeps the graph at its size.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from attrs import frozen
 
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.graph.options import complete
 
 # operators that slide a window over the axes behind the first, with the names of their strides
 _STRIDES = {
@@ -57,6 +59,8 @@ class _Use:
 def free(graph: Graph, others: Sequence[Graph]) -> None:
     """Take the sizes out of `graph`, in place, that differ from those of the same model at other sizes.
 
+    Its tensors state in their signatures which sizes those are.
+
     Args:
         graph: the model lowered at one size of each axis that is to stay open; at least 2, since an axis of
             size 1 is treated apart.
@@ -67,6 +71,8 @@ def free(graph: Graph, others: Sequence[Graph]) -> None:
     """
     graphs = (graph, *others)
     same = [dict(zip(graph.inputs.values(), g.inputs.values(), strict=True)) for g in graphs]
+    for name in graph.inputs.values():
+        _sign([g.tensors[known[name]] for g, known in zip(graphs, same, strict=True)])
     for place, operator in enumerate(graph.operators):
         alike = [g.operators[place] if place < len(g.operators) else None for g in graphs]
         peers = tuple(_like(operator, peer) for peer in alike)
@@ -77,10 +83,18 @@ def free(graph: Graph, others: Sequence[Graph]) -> None:
             _match(operator, made, same)
             if len({len(g.tensors[name].shape) for g, name in zip(graphs, made, strict=True)}) > 1:
                 raise StaysFixed("the number of its axes depends on the size", operator)
+            _sign([g.tensors[name] for g, name in zip(graphs, made, strict=True)])
     for known, g in zip(same, graphs, strict=True):
         ends = [known.get(name) for name in graph.outputs.values()]
         if len(g.operators) > len(graph.operators) or ends != list(g.outputs.values()):
             raise StaysFixed("it is followed by other operators at other sizes", graph.operators[-1])
+
+
+def _sign(tensors: list[GraphTensor]) -> None:
+    """State in the first of the tensors which of its sizes differ in the others."""
+    sizes = zip(*(tensor.shape for tensor in tensors), strict=True)
+    signature = tuple(-1 if len(set(found)) > 1 else found[0] for found in sizes)
+    tensors[0].signature = signature if -1 in signature else None
 
 
 def _like(operator: GraphOperator, peer: GraphOperator | None) -> GraphOperator:
@@ -123,7 +137,7 @@ def _compare_input(use: _Use, same: list[dict[str, str]]) -> None:
 
 
 def _match(operator: GraphOperator, names: tuple[str, ...], same: list[dict[str, str]]) -> None:
-    """Note that these tensors, one of each graph, are the same value; check it where that is known already."""
+    """Note that these tensors, one of each graph, are the same value; check where it is known already."""
     for known, name in zip(same, names, strict=True):
         if known.setdefault(names[0], name) != name:
             raise StaysFixed("it reads other values at other sizes", operator)
@@ -141,15 +155,21 @@ def _take_out(use: _Use, arrays: list[np.ndarray]) -> None:
             made = _slice(use, arrays, changing)
         elif (operator.type, use.position) == ("STRIDED_SLICE", 2):
             made = _strided_slice(use, arrays, changing)
+    elif operator.type in ("PAD", "PADV2") and use.position == 1:
+        made = _pad(use, arrays)
     held = operator.inputs[use.position]
     if made is None or held is None:
         got = f"{operator.type} reads {held!r}"
         raise StaysFixed("it reads a constant that depends on the size", operator, got=got)
-    graph, name, count = use.graphs[0], held, 0
+    operator.inputs[use.position] = _add_constant(use.graphs[0], made, f"{held}_open")
+
+
+def _add_constant(graph: Graph, array: np.ndarray, hint: str) -> str:
+    name, count = hint, 0
     while name in graph.tensors:
-        name, count = f"{held}_open{count or ''}", count + 1
-    operator.inputs[use.position] = name
-    graph.tensors[name] = GraphTensor(name, made.shape, made.dtype.name, made)
+        name, count = f"{hint}_{count + 1}", count + 1
+    graph.tensors[name] = GraphTensor(name, array.shape, array.dtype.name, array)
+    return name
 
 
 def _reshape(use: _Use, arrays: list[np.ndarray], changing: list[int]) -> np.ndarray:
@@ -166,15 +186,18 @@ def _reshape(use: _Use, arrays: list[np.ndarray], changing: list[int]) -> np.nda
 
 
 def _slice(use: _Use, arrays: list[np.ndarray], changing: list[int]) -> np.ndarray | None:
-    """-1 is a size up to the end."""
-    begin = use.graphs[0].constant(use.operator.inputs[1])
-    made = arrays[0].copy()
+    """A size up to the end: the operator becomes STRIDED_SLICE (LiteRT does not resize what SLICE makes)."""
+    operator, begin = use.operator, use.graphs[0].constant(use.operator.inputs[1])
+    if begin is None:
+        return None
     for axis in changing:
         pairs = zip(use.tensors(0), arrays, strict=True)
-        if begin is None or any(int(begin[axis] + sizes[axis]) != t.shape[axis] for t, sizes in pairs):
+        if any(int(begin[axis] + sizes[axis]) != tensor.shape[axis] for tensor, sizes in pairs):
             return None
-        made[axis] = -1
-    return made
+    operator.type = "STRIDED_SLICE"
+    operator.options = complete("STRIDED_SLICE", {"endMask": sum(1 << axis for axis in changing)})
+    operator.inputs.append(_add_constant(use.graphs[0], np.ones_like(begin), "strides"))
+    return np.asarray(begin + arrays[0], np.int32)
 
 
 def _strided_slice(use: _Use, arrays: list[np.ndarray], changing: list[int]) -> np.ndarray | None:
@@ -190,21 +213,42 @@ def _strided_slice(use: _Use, arrays: list[np.ndarray], changing: list[int]) -> 
     return arrays[0]
 
 
-def _check_window(graphs: tuple[Graph, ...], peers: tuple[GraphOperator, ...]) -> None:
-    """Check that SAME padding is what the source means, at every size.
+def _pad(use: _Use, arrays: list[np.ndarray]) -> np.ndarray | None:
+    """The padding of a window, with the most that any size needs after it: what no window reaches is idle.
 
-    SAME pads by the remainder of the size by the stride. The source may state other padding that happens to
-    be this at some sizes; having seen every remainder shows that it does not.
+    `_check_window` sees to it that every remainder of the size by the stride is among the graphs.
+    """
+    readers = use.graphs[0].consumers(use.operator.outputs[0])
+    windows = [one for one in readers if one.type in _STRIDES and one.options.get("padding") == "VALID"]
+    begins = {array[:, 0].tobytes() for array in arrays}
+    if len(readers) != 1 or len(windows) != 1 or len(begins) > 1:
+        return None
+    most: np.ndarray = np.maximum.reduce(arrays)
+    return most
+
+
+def _check_window(graphs: tuple[Graph, ...], peers: tuple[GraphOperator, ...]) -> None:
+    """Check that the padding of a window is what the source means, at every size.
+
+    How far the last window reaches, and what SAME pads, goes by the remainder of the size by the stride. A
+    padding that was right at some sizes need not be at others, unless every remainder was among them.
     """
     operator = peers[0]
-    if operator.options.get("padding") != "SAME":
-        return
     for axis, key in enumerate(_STRIDES.get(operator.type, ()), 1):
         stride = int(operator.options.get(key, 1))
-        sizes = {tensor.shape[axis] for tensor in _Use(graphs, peers, 0).tensors(0)}
+        sizes = {_padded_from(g, peer, axis) for g, peer in zip(graphs, peers, strict=True)}
         if len(sizes) > 1 and {size % stride for size in sizes} != set(range(stride)):
             raise StaysFixed(
-                "its padding depends on the size, and not every case of it could be tried",
+                "its padding goes by the size, and not every case of it was among the sizes that were tried",
                 operator,
                 got=f"stride {stride} over sizes {sorted(sizes)}",
             )
+
+
+def _padded_from(graph: Graph, window: GraphOperator, axis: int) -> int:
+    """The size that a window slides over, before it was padded."""
+    source = window.inputs[0] or ""
+    maker = graph.producer(source)
+    if maker is not None and maker.type in ("PAD", "PADV2") and maker.inputs[0] is not None:
+        source = maker.inputs[0]
+    return graph.tensors[source].shape[axis]

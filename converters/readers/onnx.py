@@ -52,6 +52,8 @@ class OnnxReader:
         proto = _parse(path, data)
         resolved = onnx_shapes.fix(path, proto, shaping)
         facts = _analyse(path, proto)
+        if resolved.dynamic:
+            onnx_shapes.check_slices(path, facts)
         layouts = _layouts(proto)
         images = image_ends(proto.graph, facts) if shaping.layout == "nhwc" else frozenset()
         return Model(

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.shaping import Declared, Resolved, Shaping, resolve
-from device_agent.errors import InvalidModel
+from device_agent.errors import InvalidModel, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import onnx
 
+    from converters.lowering.facts import Facts
+    from converters.lowering.registry import Node
     from converters.shaping import DynamicAxis
 
+_TO_THE_END = (1 << 31) - 1  # exporters write this or more where they mean the end
 _INITIALIZERS_APART = 4  # the version of the IR from which initializers need not be listed as inputs
 
 
@@ -74,6 +77,38 @@ def fix(path: Path, proto: onnx.ModelProto, shaping: Shaping) -> Resolved:
         proto.graph.input.extend(kept)
     del proto.graph.value_info[:]
     return resolved
+
+
+def check_slices(path: Path, facts: Facts) -> None:
+    """Refuse open sizes where a Slice ends past its axis: at greater sizes it would cut.
+
+    Comparing sizes (see `resizing`) cannot find that: the greater size may be any.
+
+    Raises:
+        InvalidRequest: names the node.
+    """
+    from converters.lowering.registry import read_node
+
+    for place, step in enumerate(facts.steps):
+        if step.node.op_type != "Slice" or place in facts.folded or step.node.input[0] not in facts.types:
+            continue
+        node, shape = read_node(step.source, step.node, step.opset), facts.types[step.node.input[0]].shape
+
+        def numbers(key: str, position: int, node: Node = node) -> list[int]:
+            array = facts.constants.get(node.optional(position) or "")
+            return list(node.integers(key) or ()) if array is None else [int(n) for n in array.reshape(-1)]
+
+        starts, ends = numbers("starts", 1), numbers("ends", 2)
+        axes = numbers("axes", 3) or list(range(len(ends)))
+        for axis, start, end in zip(axes, starts, ends, strict=False):
+            size = shape[axis % len(shape)]
+            if size < end < _TO_THE_END or -_TO_THE_END < start < -size:
+                raise InvalidRequest(
+                    "a Slice ends past its axis, so greater sizes would be cut and cannot stay open",
+                    where=f"{path}: {node.name}",
+                    got=f"{start}:{end} of {size}",
+                    next_step="Leave out `--dynamic`, and convert the model for each size that is needed.",
+                )
 
 
 def reopened(proto: onnx.ModelProto, dynamic: Iterable[DynamicAxis]) -> onnx.ModelProto:

@@ -63,6 +63,10 @@ def print_plan(plan: Plan) -> None:
     ends = f"{recipe.precision}, {recipe.io} ends"
     runtime = f"{plan.runtime} >= {plan.runtime_version}"
     layout.lines([f"{plan.model} for {plan.target}: {verdict} ({runtime}, {ends})"])
+    shapes = [f"{name}{list(shape)}" for name, shape in plan.inputs.shapes.items()]
+    fixed = [f"{name} is {value}" for name, value in plan.inputs.bound.items()]
+    layout.lines([f"inputs: {', '.join(shapes + fixed)}"])
+    layout.lines(f"stays open: {size}" for size in plan.inputs.dynamic)
     rows = [(str(op.index), op.type, op.name, op.processor or "-", op.reason) for op in plan.operators]
     layout.table(("#", "operator", "name", "runs on", "reason"), rows)
     layout.lines(f"refused: {refusal}" for refusal in plan.refusals)

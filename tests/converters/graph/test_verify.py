@@ -64,6 +64,10 @@ def _other_name(graph: Graph) -> None:
     graph.tensors["h"].name = "g"
 
 
+def _other_signature(graph: Graph) -> None:
+    graph.tensors["x"].signature = (-1,) * 7
+
+
 def test_well_formed():
     """A well-formed graph passes."""
     verify(_graph())
@@ -83,6 +87,7 @@ def test_well_formed():
         (_other_value, "not what it states"),
         (_constant_input, "a constant or another input"),
         (_other_name, "filed as"),
+        (_other_signature, "another number of axes"),
     ],
 )
 def test_ill_formed(spoil, message):

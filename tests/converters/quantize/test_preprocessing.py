@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attrs import evolve
 from PIL import Image
 
 from converters.model import Model
@@ -108,12 +109,24 @@ def test_bad_descriptions(tmp_path, text, words):
         (Preprocessing(mean=(1.0, 2.0)), NHWC, "mean.*2.*1 or 3"),
         (Preprocessing(), TensorSpec("i", "float32", (1, 3, 8, 3)), "layout"),
         (Preprocessing(), TensorSpec("i", "float32", (1, 8, 8, 8)), "layout"),
+        (Preprocessing(layout="NCHW"), TensorSpec("i", "float32", (1, 4, 4, 3), "NHWC"), "NCHW.*NHWC"),
     ],
 )
 def test_descriptions_that_do_not_make_the_input(how, spec, words):
     """What the description makes is compared with the model's input."""
     with pytest.raises(InvalidRequest, match=words):
         completed(how, spec, "p.toml")
+
+
+def test_the_layout_is_the_inputs(tmp_path):
+    """An input that says how it lies decides, also where its shape would say otherwise."""
+    spec = TensorSpec("i", "float32", (1, 3, 8, 8), "NHWC")
+    assert (
+        "NHWC"
+        == completed(
+            described(tmp_path, 'channels = "gray"\nwidth = 8'), evolve(spec, shape=(1, 3, 8, 1)), "p"
+        ).layout
+    )
 
 
 def test_a_missing_description_is_shown_by_example(tmp_path):

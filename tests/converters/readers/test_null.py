@@ -8,7 +8,7 @@ import pytest
 
 from converters.readers.null import reader
 from converters.shaping import Shaping
-from device_agent.errors import InvalidModel
+from device_agent.errors import InvalidModel, InvalidRequest
 
 GOOD = {
     "inputs": [{"name": "x", "dtype": "float32", "shape": [-1, 4]}],
@@ -32,6 +32,21 @@ def test_read(tmp_path):
         model.outputs[0].name,
         model.outputs[0].shape,
     )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"input_shapes": {"x": (1, 4)}},
+        {"bind": {"x": np.ones(1)}},
+        {"dynamic": {"x": (0,)}},
+        {"layout": "nhwc"},
+    ],
+)
+def test_only_the_batch_can_be_chosen(tmp_path, asked):
+    """Anything else that would fix its inputs is refused, not forgotten."""
+    with pytest.raises(InvalidRequest, match="only the batch"):
+        reader.read(write(tmp_path, GOOD), Shaping(**asked))
 
 
 def test_lower_refuses(tmp_path):

@@ -21,3 +21,12 @@ def test_nothing_to_do(build):
     b = build((2, 3))
     graph = b.outputs(b.unary("ABS", "x"))
     assert {} == run(graph)
+
+
+def test_rewrites_fix_what_was_open(build):
+    """Rewrites hold for the stated shapes only, so a graph that they have seen states no open size."""
+    b = build((1, 3))
+    graph = b.outputs(b.unary("ABS", "x"))
+    graph.tensors["x"].signature = (-1, 3)
+    run(graph)
+    assert None is graph.tensors["x"].signature
