@@ -190,7 +190,7 @@ def test_work_of_published_networks(zoo, name, macs):
 
 
 def test_rewrites_that_int8_does_without(tmp_path):
-    """What is fused only in floating point is judged as the quantiser gets it: LEAKY_RELU has no int8 form."""
+    """What is fused only in floating point is judged as the quantiser gets it: not as a LEAKY_RELU."""
     tensors = [
         GraphTensor("x", (1, 4), "float32"),
         GraphTensor("k", (), "float32", np.array(0.1, np.float32)),
