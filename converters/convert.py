@@ -15,7 +15,14 @@ from converters.artifact import Artifact
 from converters.model import Model
 from converters.partition.types import Plan, Recipe, planned_inputs
 from converters.quantize.calibration import Calibration
-from converters.quantize.fidelity import Fidelity, check_float, measure, tensor_of, with_seen_range
+from converters.quantize.fidelity import (
+    Fidelity,
+    check_float,
+    check_kept,
+    measure,
+    tensor_of,
+    with_seen_range,
+)
 from converters.quantize.quiet import quiet
 from device_agent import codec, runtimes
 from device_agent.bundle import TensorSpec
@@ -34,10 +41,10 @@ GENERATED_SAMPLES = 8
 class Conversion:
     """What became of a model: the artifact to deploy, and how it compares with its source.
 
-    `baseline` is the float32 artifact, `artifact` itself where the plan asks for float32. A fidelity is
-    None where the runtime computes nothing (the null runtime). Golden inputs and outputs are safetensors
-    blobs with tensors named `<sample>/<tensor>`, as the host computed them. `notes` are what a user should
-    know of the data it was made with: too few samples, a cast.
+    `baseline` is the float32 artifact, `artifact` itself where the plan asks for float32 or the model was
+    quantised before. A fidelity is None where the runtime computes nothing (the null runtime). Golden inputs
+    and outputs are safetensors blobs with tensors named `<sample>/<tensor>`, as the host computed them.
+    `notes` are what a user should know of the model and the data it was made with: too few samples, a cast.
     """
 
     model: Model
@@ -72,17 +79,20 @@ def convert(
         raise refused(plan)
     backend = registry.backend(plan.segments[0].backend)
     data = calibration or generated(model)
-    in_float = plan.recipe.precision == "float32"
+    kept = model.quantized is not None  # there is nothing to quantise, and no other form of it
     fidelity = baseline_fidelity = None
-    baseline = backend.compile(model, Recipe("float32", "float"), None, progress)
+    baseline = backend.compile(model, plan.recipe if kept else Recipe("float32", "float"), None, progress)
     if backend.computes:
         reference_name, reference = registry.reader(model.format).reference(model)
         baseline_fidelity = measure(baseline, reference_name, reference, data, limit=FIDELITY_SAMPLES)
-        check_float(baseline_fidelity, baseline)
+        if kept:
+            check_kept(baseline_fidelity, baseline)
+        else:
+            check_float(baseline_fidelity, baseline)
         if model.dynamic:
             check_resized(model, baseline, reference_name, reference)
         baseline = with_seen_range(baseline, baseline_fidelity)
-    if in_float:
+    if kept or plan.recipe.precision == "float32":
         artifact, fidelity = baseline, baseline_fidelity
     else:
         artifact = backend.compile(model, plan.recipe, calibration, progress)
@@ -99,7 +109,7 @@ def convert(
         golden_inputs=golden_inputs,
         golden_outputs=golden_outputs,
         golden_samples=count,
-        notes=data.notes,
+        notes=model.notes + data.notes,
     )
 
 
@@ -140,20 +150,29 @@ def _planned_otherwise(model: Model, plan: Plan) -> InvalidRequest:
 
 
 def generated(model: Model) -> Calibration:
-    """Seeded inputs, uniform in [0, 1) (0..9 for integers): to compare float models, never to calibrate."""
+    """Seeded inputs, uniform in [0, 1): to compare models, never to calibrate.
+
+    Integers are 0..9, quantised inputs any of their steps.
+    """
     import numpy as np
 
     def samples() -> Iterator[dict[str, np.ndarray]]:
         generator = np.random.default_rng(0)
         for _ in range(GENERATED_SAMPLES):
-            yield {spec.name: _draw(generator, spec) for spec in model.inputs}
+            yield {spec.name: draw(generator, spec) for spec in model.inputs}
 
     return Calibration("generated inputs, uniform in [0, 1)", GENERATED_SAMPLES, samples)
 
 
-def _draw(generator: np.random.Generator, spec: TensorSpec) -> np.ndarray:
+def draw(generator: np.random.Generator, spec: TensorSpec) -> np.ndarray:
+    """A generated input: see `generated`."""
     if spec.dtype.startswith("float"):
         return generator.random(spec.shape).astype(spec.dtype)
+    import numpy as np
+
+    if spec.quantization is not None:
+        limits = np.iinfo(spec.dtype)
+        return generator.integers(limits.min, limits.max + 1, spec.shape).astype(spec.dtype)
     high = 2 if spec.dtype == "bool" else 10
     return generator.integers(0, high, spec.shape).astype(spec.dtype)
 

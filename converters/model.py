@@ -24,6 +24,8 @@ class Operator:
 class Model:
     """A model file that was read and checked, with every input shape static.
 
+    `quantized` is `full` where the operators give quantised values already, `weights` where only weights
+    are stored so; None of a model in floating point. `notes` are what a user should know of the source.
     `payload` is the reader's own form of the graph (an `onnx.ModelProto` for ONNX); only the reader
     that made it may look inside. `shaping` is how its inputs were fixed: read anew with it, the file gives
     the same model. `dynamic` are the sizes that stay open in what is compiled from it.
@@ -38,6 +40,8 @@ class Model:
     operators: tuple[Operator, ...]
     parameters: int  # elements of all constants
     payload: Any = field(repr=False, eq=False)
+    quantized: str | None = None
+    notes: tuple[str, ...] = ()
     shaping: Shaping = field(default=Shaping(), repr=False)
     dynamic: tuple[DynamicAxis, ...] = ()
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from converters.artifact import Artifact
     from converters.convert import Conversion
     from converters.model import Model
+    from converters.optimize import Optimization
     from converters.partition.types import Plan
+    from converters.preflight import Preflight
     from converters.quantize.fidelity import Fidelity
     from converters.verdict import Verdict
     from device_agent import __version__
@@ -31,7 +33,19 @@ if TYPE_CHECKING:
     from device_agent.protocol import BenchmarkRequest, BenchmarkResult
     from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
-    from edge_sdk.pipeline import benchmark, convert, deploy, device, load, open_bundle, pack, plan, sign
+    from edge_sdk.pipeline import (
+        benchmark,
+        convert,
+        deploy,
+        device,
+        inspect,
+        load,
+        open_bundle,
+        optimize,
+        pack,
+        plan,
+        sign,
+    )
     from edge_sdk.signing import Signature
     from targets.schema import Target
 
@@ -46,7 +60,9 @@ _HOMES = {
     "EdgeError": "device_agent.errors",
     "Fidelity": "converters.quantize.fidelity",
     "Model": "converters.model",
+    "Optimization": "converters.optimize",
     "Plan": "converters.partition.types",
+    "Preflight": "converters.preflight",
     "Selector": "device_agent.statement",
     "Signature": "edge_sdk.signing",
     "Target": "targets.schema",
@@ -57,8 +73,10 @@ _HOMES = {
     "convert": "edge_sdk.pipeline",
     "deploy": "edge_sdk.pipeline",
     "device": "edge_sdk.pipeline",
+    "inspect": "edge_sdk.pipeline",
     "load": "edge_sdk.pipeline",
     "open_bundle": "edge_sdk.pipeline",
+    "optimize": "edge_sdk.pipeline",
     "pack": "edge_sdk.pipeline",
     "plan": "edge_sdk.pipeline",
     "sign": "edge_sdk.pipeline",
@@ -75,7 +93,9 @@ __all__ = [
     "EdgeError",
     "Fidelity",
     "Model",
+    "Optimization",
     "Plan",
+    "Preflight",
     "Selector",
     "Signature",
     "Target",
@@ -86,8 +106,10 @@ __all__ = [
     "convert",
     "deploy",
     "device",
+    "inspect",
     "load",
     "open_bundle",
+    "optimize",
     "pack",
     "plan",
     "sign",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
 
 from converters.progress import Progress, silent
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult
@@ -12,7 +15,9 @@ from device_agent.protocol import BenchmarkRequest, BenchmarkResult
 if TYPE_CHECKING:
     from converters.convert import Conversion
     from converters.model import Model
+    from converters.optimize import Optimization
     from converters.partition.types import Plan
+    from converters.preflight import Preflight
     from converters.quantize.calibration import CalibrationSource
     from device_agent.bundle import Bundle
     from device_agent.statement import Selector
@@ -81,6 +86,40 @@ def load(
     return registry.reader_for(Path(path)).read(Path(path), shaping)
 
 
+def optimize(path: str | Path, output: str | Path | None = None, *, fix_shapes: bool = False) -> Optimization:
+    """Make a `.tflite` file leaner without changing what it computes, and prove that.
+
+    Args:
+        path: `model.tflite`, float or quantised.
+        output: where the result is written; nowhere if None.
+        fix_shapes: let axes that a run may resize be what the file states; more rewrites apply then.
+
+    Returns:
+        The rewritten file (`data`), what each rewrite did (`account`), the costs before and after, and how
+        the outputs of both compare on generated inputs.
+
+    Raises:
+        FileMissing: no such file.
+        InvalidModel: not TFLite, corrupt, or it holds what a rewrite would lose or what cannot be run here.
+        FidelityError: the rewritten file computes something else; nothing is written.
+        OutputError: the result cannot be written, or would replace the file it was made from.
+    """
+    from converters.optimize import optimize as run
+    from device_agent.errors import OutputError
+
+    source, target = Path(path), None if output is None else Path(output)
+    if target is not None and target.resolve() == source.resolve():
+        raise OutputError("the result would replace the model it was made from", where=str(target))
+    made = run(source, fix_shapes=fix_shapes)
+    if target is not None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(made.data)
+        except OSError as e:
+            raise OutputError("cannot write the file", where=str(target), got=str(e)) from e
+    return made
+
+
 def plan(model: Model, target: Target | str, *, precision: str = "int8", io: str = "integer") -> Plan:
     """Decide what becomes of a model on a target; writes nothing and opens no socket.
 
@@ -104,6 +143,31 @@ def plan(model: Model, target: Target | str, *, precision: str = "int8", io: str
     board = load_target(target) if isinstance(target, str) else target
     recipe = Recipe(precision, "float" if precision == "float32" else io)
     return planner.plan(model, board, recipe=recipe)
+
+
+def inspect(model: Model, target: Target | str | None = None, *, precision: str | None = None) -> Preflight:
+    """Look at a model before anything is made of it; writes nothing, runs nothing and opens no socket.
+
+    Args:
+        model: from `load`.
+        target: a board to compare it with, its name (`rpi4`) or the path of a board file.
+        precision: `int8` or `float32` on that board; what `plan` would take if None.
+
+    Returns:
+        Operators, work and memory of the model, every refusal with its reason, and whether it fits.
+
+    Raises:
+        UnknownTarget: no board of that name.
+        InvalidModel: operators of a TFLite file do not fit their tensors.
+        InvalidRequest: the board or the model cannot be had in `precision`.
+    """
+    from converters.preflight import preflight
+    from targets.schema import load_target
+
+    board = load_target(target) if isinstance(target, str) else target
+    if board is not None and board.ram_bytes is None and board.architecture == "host":
+        board = evolve(board, ram_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return preflight(model, board, precision=precision)
 
 
 def convert(

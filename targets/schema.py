@@ -35,6 +35,7 @@ class Target:
     runtimes: dict[str, str]  # runtime -> the least version supported
     processors: tuple[Processor, ...]
     source: str  # where the figures come from
+    flash_bytes: int | None = None  # what models may take of it; None: enough
 
 
 def load_target(name: str) -> Target:
@@ -79,7 +80,7 @@ def _parse(text: str, *, where: str, name: str) -> Target:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
         raise InvalidTarget("not valid TOML", where=where, got=str(e)) from e
-    known = {"title", "architecture", "ram_bytes", "runtimes", "processors", "source"}
+    known = {"title", "architecture", "flash_bytes", "ram_bytes", "runtimes", "processors", "source"}
     for key in data.keys() - known:
         near = difflib.get_close_matches(key, known, n=1)
         raise InvalidTarget(

@@ -51,13 +51,11 @@ class LiteRTBackend:
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """What each source operator becomes after all rewrites, or why it cannot be lowered."""
-        from converters.graph import passes
-
         graph, verdicts = registry.reader(model.format).lower(model)
         if graph is None:
             return verdicts
         before = _by_source(graph)
-        passes.run(graph)
+        rewrite(graph, model)
         after = _by_source(graph)
         explained = [
             _explained(operator, verdict, before[operator.index], after[operator.index])
@@ -72,7 +70,6 @@ class LiteRTBackend:
         self, model: Model, recipe: Recipe, calibration: Calibration | None, progress: Progress
     ) -> Artifact:
         """The model as a `.tflite` file with the signature `serving_default`."""
-        from converters.graph import passes
         from converters.graph.read import read
         from converters.graph.write import write
         from converters.quantize import int8
@@ -81,6 +78,8 @@ class LiteRTBackend:
         graph, verdicts = registry.reader(model.format).lower(model)
         if graph is None:
             raise _refused(model, verdicts)
+        is_int8 = recipe.precision == "int8"
+        quantizes = is_int8 and model.quantized is None
         opened = None
         if model.dynamic:
             opened = resizing.opened(model)
@@ -88,10 +87,9 @@ class LiteRTBackend:
                 raise _refused(model, (opened.refusal,) if opened.refusal is not None else ())
             graph, rewrites = opened.graph, opened.rewrites
         else:
-            rewrites = dict(passes.run(graph))
+            rewrites = rewrite(graph, model, quantizes=quantizes)
         progress("lowering", 1, 1)
-        is_int8 = recipe.precision == "int8"
-        if is_int8:
+        if quantizes:
             quantized = int8.quantize(graph, calibration, io=recipe.io, progress=progress)
             data = resizing.restated(quantized.data, opened) if opened is not None else quantized.data
             if quantized.widened_channels:
@@ -113,6 +111,24 @@ class LiteRTBackend:
             tolerance={name: _tolerance(compiled, tensor) for name, tensor in compiled.outputs.items()},
             rewrites=rewrites,
         )
+
+
+def rewrite(graph: Graph, model: Model, *, quantizes: bool = False) -> dict[str, int]:
+    """Rewrite a model's graph in place; how often each rewrite applied.
+
+    Args:
+        graph: of the model.
+        model: where it comes from.
+        quantizes: it is quantised afterwards: no operators come in that have no int8 form.
+
+    Raises:
+        InvalidModel: operators of the user's own TFLite file do not fit their tensors.
+    """
+    from converters.graph import passes
+    from converters.readers.tflite import malformed
+
+    with malformed(model):
+        return passes.run(graph, skip=passes.FLOAT_ONLY if quantizes else ())
 
 
 def _refused(model: Model, verdicts: tuple[Verdict, ...]) -> UnsupportedOperator:

@@ -52,6 +52,7 @@ class GraphOperator:
     options table in the flatbuffer schema by their schema names, enums by name
     (`{"padding": "SAME", "strideH": 2, "fusedActivationFunction": "RELU"}`). `sources` are the indices of
     the source operators it stands for; a file does not hold them, so they take no part in comparisons.
+    `stated_version` is the builtin's version in the file it was read from: never written with a lesser one.
     """
 
     type: str
@@ -60,6 +61,7 @@ class GraphOperator:
     options: dict[str, Any] = field(factory=dict)
     sources: tuple[int, ...] = field(default=(), eq=False)
     intermediates: list[str] = field(factory=list)  # tensors that only hold quantisation (LSTM)
+    stated_version: int = field(default=1, eq=False)
 
 
 @define

@@ -12,8 +12,12 @@ from device_agent.errors import InvalidModel
 MAX_ELEMENTS = (1 << 31) - 1  # of a tensor: sizes and offsets are 32-bit
 
 
-def verify(graph: Graph) -> None:
+def verify(graph: Graph, *, unknown_builtins: bool = False) -> None:
     """Check that every tensor is stated, defined once and before its use, and used.
+
+    Args:
+        graph: the graph.
+        unknown_builtins: let operators pass that `read` could not name; they cannot be written.
 
     Raises:
         InvalidModel: it is not; says which tensor or operator.
@@ -29,7 +33,8 @@ def verify(graph: Graph) -> None:
     used = set(graph.outputs.values()) | set(graph.inputs.values())
     for index, operator in enumerate(graph.operators):
         place = f"operator {index} ({operator.type})"
-        if operator.type not in enum_values("BuiltinOperator"):
+        unnamed = unknown_builtins and operator.type.startswith("BUILTIN_")
+        if operator.type not in enum_values("BuiltinOperator") and not unnamed:
             raise _ill_formed("the schema has no such operator", place)
         for read in operator.inputs:
             if read is not None:

@@ -10,20 +10,23 @@ from ai_edge_litert import schema_py_generated as schema
 
 from converters.graph import dtypes, options
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.graph.runtimes import least_runtime
 from converters.graph.verify import verify
-from converters.graph.versions import least_runtime, version
+from converters.graph.versions import version
 from device_agent.bundle import Quantization
 
 SIGNATURE = "serving_default"
+RUNTIME_KEY = "min_runtime_version"  # of the metadata
 _SCHEMA_VERSION = 3
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # bytes, of every constant in the file: the schema's force_align
 
 
-class _Buffer(schema.BufferT):  # type: ignore[misc]  # the schema module has no types
+class Buffer(schema.BufferT):  # type: ignore[misc]  # the schema module has no types
     """A buffer whose data is aligned as the schema asks, which the generated packer does not do."""
 
     def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 - the name that the generated code calls
+        """Write the buffer; gives its place."""
         if self.data is None:
             packed: int = super().Pack(builder)
             return packed
@@ -41,13 +44,13 @@ class _Buffers:
     """The file's buffers, equal ones once; buffer 0 is the empty one."""
 
     def __init__(self) -> None:
-        self.all = [_Buffer()]
+        self.all = [Buffer()]
         self._known: dict[bytes, int] = {}
 
     def add(self, data: bytes) -> int:
         """The index of a buffer with these bytes."""
         if data not in self._known:
-            buffer = _Buffer()
+            buffer = Buffer()
             buffer.data = data
             self._known[data] = len(self.all)
             self.all.append(buffer)
@@ -79,12 +82,16 @@ def write(graph: Graph) -> bytes:
     model.subgraphs = [subgraph]
     model.signatureDefs = [_signature(graph, place)]
     model.metadata = [schema.MetadataT()]
-    model.metadata[0].name = "min_runtime_version"
+    model.metadata[0].name = RUNTIME_KEY
     runtime = least_runtime({(builtin, number) for builtin, number, _ in codes})
     model.metadata[0].buffer = buffers.add(runtime.encode().ljust(_ALIGNMENT, b"\0"))
     model.buffers = buffers.all
+    return pack(model)
 
-    size = sum(len(buffer.data) for buffer in buffers.all if buffer.data is not None)
+
+def pack(model: Any) -> bytes:
+    """A model of the object API, its buffers `Buffer`s, as the bytes of a file."""
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
     builder = flatbuffers.Builder(size + 4096)
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())

@@ -37,11 +37,14 @@ def plan(model: Model, target: Target, *, recipe: Recipe) -> Plan:
         recipe: the precision asked for.
 
     Raises:
-        InvalidRequest: an unknown precision or io, or no processor of the board computes in it.
+        InvalidRequest: an unknown precision or io, no processor of the board computes in it, or the model
+            is quantised already and otherwise.
     """
     _check(recipe, target)
     if recipe.precision == "float32":
         recipe = evolve(recipe, io="float")
+    if model.quantized is not None:
+        recipe = _kept(model, recipe)
     candidates = [processor for processor in target.processors if recipe.precision in processor.dtypes]
     verdicts: dict[str, tuple[Verdict, ...]] = {}
     for processor in candidates:
@@ -69,6 +72,23 @@ def _check(recipe: Recipe, target: Target) -> None:
             expected=" or ".join(able),
             next_step="Choose one of them with `--precision`, or another board: `edge targets list`.",
         )
+
+
+def _kept(model: Model, recipe: Recipe) -> Recipe:
+    """The recipe of a model that is quantised already: the one that it was made by, or a refusal."""
+    kept = "int8" if model.quantized == "full" else "float32"
+    if recipe.precision != kept:
+        raise InvalidRequest(
+            "the model is quantised already, and what that rounded away cannot be brought back"
+            if model.quantized == "full"
+            else "the model's weights are quantised already, its activations are not",
+            where=model.path.name,
+            got=recipe.precision,
+            expected=kept,
+            next_step=f"Use `--precision {kept}`, which keeps it, or give the model it was made from.",
+        )
+    floats = any(spec.dtype.startswith("float") for spec in (*model.inputs, *model.outputs))
+    return Recipe(kept, "float" if floats else "integer")
 
 
 def _plan(

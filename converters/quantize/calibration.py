@@ -119,7 +119,7 @@ def _fitting(item: Mapping[str, Any], model: Model, where: str) -> dict[str, np.
                 expected=", ".join(repr(one.name) for one in model.inputs),
             )
         array = np.asarray(item[spec.name])
-        if not _castable(array.dtype, np.dtype(spec.dtype)):
+        if not _quantizable(array.dtype, spec) and not _castable(array.dtype, np.dtype(spec.dtype)):
             raise CalibrationError(
                 f"the values for input {spec.name!r} have the wrong dtype",
                 where=where,
@@ -142,6 +142,8 @@ def _cast(array: np.ndarray, spec: TensorSpec, where: str) -> np.ndarray:
     """The array in the input's dtype; integers out of its range are refused, floats out of it become Inf."""
     import numpy as np
 
+    if _quantizable(array.dtype, spec):
+        return array.astype(np.float32, copy=False)
     if array.dtype.kind in "iu" and not spec.dtype.startswith("float"):
         limits = np.iinfo(spec.dtype)
         if array.min() < limits.min or array.max() > limits.max:
@@ -153,6 +155,11 @@ def _cast(array: np.ndarray, spec: TensorSpec, where: str) -> np.ndarray:
             )
     with np.errstate(over="ignore"):  # what comes out as Inf is refused with its sample's index
         return array.astype(spec.dtype, copy=False)
+
+
+def _quantizable(got: np.dtype[Any], spec: TensorSpec) -> bool:
+    """Real values for an input that is quantised already: who runs the model makes steps of them."""
+    return spec.quantization is not None and got.kind == "f"
 
 
 def _castable(got: np.dtype[Any], expected: np.dtype[Any]) -> bool:
@@ -226,6 +233,6 @@ def _casts(item: Mapping[str, Any], model: Model) -> tuple[str, ...]:
     found = []
     for spec in model.inputs:
         got = np.asarray(item[spec.name]).dtype
-        if got != np.dtype(spec.dtype):
+        if got != np.dtype(spec.dtype) and not _quantizable(got, spec):
             found.append(f"calibration values for {spec.name!r} were cast from {got} to {spec.dtype}")
     return tuple(found)

@@ -141,15 +141,23 @@ def check_float(fidelity: Fidelity, artifact: Artifact) -> None:
         FidelityError: an output differs by more than `FLOAT_TOLERANCE` of its range.
     """
     for output in fidelity.outputs:
+        _check(output, FLOAT_TOLERANCE * output.reference_range, fidelity, artifact)
+
+
+def check_kept(fidelity: Fidelity, artifact: Artifact) -> None:
+    """Refuse a copy of a quantised model that does not compute what the model computes.
+
+    Raises:
+        FidelityError: an output differs by more than one of its steps, or by more than `FLOAT_TOLERANCE` of
+            its range where it has none.
+    """
+    steps = {spec.name: spec.quantization for spec in artifact.outputs}
+    for output in fidelity.outputs:
+        quantization = steps[output.name]
         limit = FLOAT_TOLERANCE * output.reference_range
-        if output.max_abs_diff > limit:
-            raise FidelityError(
-                f"the float conversion deviates from {fidelity.reference} in output {output.name!r}",
-                where=artifact.title,
-                got=f"a difference of {output.max_abs_diff:.3g} over {fidelity.samples} samples",
-                expected=f"at most {limit:.3g}, {FLOAT_TOLERANCE:g} of the output's range",
-                next_step="This is a fault of the converter: please report it with the model.",
-            )
+        if quantization is not None:
+            limit = max(limit, max(quantization.scale) * 1.001)  # float32 knows a step to 7 digits
+        _check(output, limit, fidelity, artifact)
 
 
 def with_seen_range(artifact: Artifact, fidelity: Fidelity) -> Artifact:
@@ -161,6 +169,17 @@ def with_seen_range(artifact: Artifact, fidelity: Fidelity) -> Artifact:
     ranges = {output.name: output.reference_range for output in fidelity.outputs}
     tolerance = {name: bound * max(1.0, ranges[name]) for name, bound in artifact.tolerance.items()}
     return evolve(artifact, tolerance=tolerance)
+
+
+def _check(output: OutputFidelity, limit: float, fidelity: Fidelity, artifact: Artifact) -> None:
+    if output.max_abs_diff > limit:
+        raise FidelityError(
+            f"the conversion deviates from {fidelity.reference} in output {output.name!r}",
+            where=artifact.title,
+            got=f"a difference of {output.max_abs_diff:.3g} over {fidelity.samples} samples",
+            expected=f"at most {limit:.3g} over a range of {output.reference_range:.3g}",
+            next_step="This is a fault of the converter: please report it with the model.",
+        )
 
 
 @define

@@ -17,7 +17,8 @@ from edge_sdk.cli import output
 COMMANDS = {
     "convert": "Convert a model for a target and keep the files.",
     "plan": "Show what would become of each operator, and why.",
-    "inspect": "Show a model's inputs, outputs, operators and sizes.",
+    "inspect": "Show what a model is and needs, and what a board refuses of it.",
+    "optimize": "Make a .tflite file leaner, and prove that it computes the same.",
     "sign": "Sign a bundle for devices that cannot be asked now.",
     "deploy": "Convert a model, deploy it to a device and measure it.",
     "rollback": "Bring back the generation before the active one.",

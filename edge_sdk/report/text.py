@@ -12,9 +12,7 @@ from edge_sdk.report.layout import Row, seconds, size
 from edge_sdk.report.result import BenchReport, ConversionReport, ConvertReport, DeployReport, LatencyReport
 
 if TYPE_CHECKING:
-    from converters.model import Model
     from converters.partition.types import Plan
-    from device_agent.bundle import TensorSpec
     from edge_sdk.report.result import FidelityReport, MachineReport
 
 
@@ -72,19 +70,6 @@ def print_plan(plan: Plan) -> None:
     rows = [(str(op.index), op.type, op.name, op.processor or "-", op.reason) for op in plan.operators]
     layout.table(("#", "operator", "name", "runs on", "reason"), rows)
     layout.lines(f"refused: {refusal}" for refusal in plan.refusals)
-
-
-def print_model(model: Model) -> None:
-    """What is in a model file."""
-    counts = Counter(operator.type for operator in model.operators)
-    rows = [
-        ("Format", f"{model.format}, {size(model.size_bytes)}, sha256 {model.sha256[:12]}"),
-        ("Inputs", "\n".join(map(_spec, model.inputs))),
-        ("Outputs", "\n".join(map(_spec, model.outputs))),
-        ("Operators", f"{len(model.operators)}: {_counts(dict(counts.most_common()))}"),
-        ("Parameters", f"{model.parameters:,}"),
-    ]
-    layout.show(model.path.name, rows)
 
 
 def _conversion_rows(report: ConversionReport) -> list[Row]:
@@ -168,11 +153,6 @@ def _percentile(percentile: Percentile) -> str:
         return f"{seconds(percentile.value)}, too few runs for an interval"
     interval = f"{seconds(percentile.low)} to {seconds(percentile.high)}"
     return f"{seconds(percentile.value)} ({interval})"
-
-
-def _spec(spec: TensorSpec) -> str:
-    layout = f" {spec.layout}" if spec.layout is not None else ""
-    return f"{spec.name}: {spec.dtype}{list(spec.shape)}{layout}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -10,10 +10,12 @@ import pytest
 from attrs import evolve
 
 from converters import registry
+from converters.graph.write import write
 from converters.model import Model
 from converters.readers.base import Reader
 from converters.shaping import Shaping
 from device_agent.errors import InvalidModel
+from tests.converters.readers import networks
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NULL = """{"inputs": [{"name": "x", "dtype": "float32", "shape": [-1, 4]}],
@@ -38,7 +40,11 @@ def path(request, reader, tmp_path) -> Path:
         return Path(shutil.copy(request.getfixturevalue("torch_samples") / "shown.pt2", file))
     if reader.name == "openvino":
         return request.getfixturevalue("write_ir")(file)
-    samples = {"null": NULL.encode(), "onnx": (EXAMPLES / "digits/digits.onnx").read_bytes()}
+    samples = {
+        "null": NULL.encode(),
+        "onnx": (EXAMPLES / "digits/digits.onnx").read_bytes(),
+        "tflite": write(networks.convolutional()),
+    }
     file.write_bytes(samples[reader.name])
     return file
 

@@ -1,7 +1,10 @@
-"""Rewrites of the graph, one per file; `run` applies them until none applies and counts each."""
+"""Rewrites of the graph, one per file; `run` applies them until none applies and counts each.
+
+`optimize` does so for a file as it is, and keeps account of what each took away.
+"""
 
 from __future__ import annotations
 
-from converters.graph.passes.manager import run
+from converters.graph.passes.manager import FLOAT_ONLY, Account, optimize, run
 
-__all__ = ["run"]
+__all__ = ["FLOAT_ONLY", "Account", "optimize", "run"]

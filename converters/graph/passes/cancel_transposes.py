@@ -11,7 +11,7 @@ from converters.graph.passes.links import Links, merged
 
 
 def cancel_transposes(links: Links) -> int:
-    """Apply it wherever it holds."""
+    """`TRANSPOSE(TRANSPOSE(x, p), q) -> TRANSPOSE(x, p[q])`, a RESHAPE where no axis of more than 1 moves."""
     count = 0
     for operator in links.operators("TRANSPOSE"):
         perm = links.graph.constant(operator.inputs[1])
@@ -33,6 +33,8 @@ def _simplify(links: Links, operator: GraphOperator, perm: np.ndarray) -> int:
     shape = links.tensor(operator.inputs[0]).shape
     if list(perm) == list(range(len(perm))):
         return int(links.bypass(operator))
+    if not links.fixed:
+        return 0
     moved = [axis for axis in perm if shape[axis] > 1]
     if moved != sorted(moved):
         return 0

@@ -19,7 +19,7 @@ _FUSING = (
 
 
 def fold_activation(links: Links) -> int:
-    """Apply it wherever nothing else reads `op(x)`."""
+    """`RELU(op(x)) -> op(x)` with RELU fused, wherever nothing else reads `op(x)`."""
     count = 0
     for operator in links.operators(*_ACTIVATIONS):
         maker = links.maker_of(operator.inputs[0], *_FUSING)

@@ -1,15 +1,15 @@
-"""`MUL(op(x, w, b), c) -> op(x, c w, c b)` for op of CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED."""
+"""`MUL(op(x, w, b), c) -> op(x, c w, c b)` for convolutions and FULLY_CONNECTED."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from converters.graph.passes.channels import OUTPUT_AXIS, bias_of, take_over, weighted_maker
+from converters.graph.passes.channels import OUTPUT_AXIS, bias_of, bias_place, take_over, weighted_maker
 from converters.graph.passes.links import Links
 
 
 def fold_mul(links: Links) -> int:
-    """Apply it wherever `c` is a constant per channel."""
+    """`c op(x, w, b) -> op(x, c w, c b)` wherever `c` is a constant per channel."""
     count = 0
     for operator in links.operators("MUL"):
         found = weighted_maker(links, operator)
@@ -27,7 +27,7 @@ def fold_mul(links: Links) -> int:
             scaled_bias = None if bias is None else bias * factor
         links.replace_constant(maker, 1, scaled, f"{weights.name}_scaled")
         if scaled_bias is not None:
-            links.replace_constant(maker, 2, scaled_bias, f"{maker.inputs[2]}_scaled")
+            links.replace_constant(maker, bias_place(maker), scaled_bias, f"{weights.name}_bias_scaled")
         take_over(links, maker, operator)
         count += 1
     return count

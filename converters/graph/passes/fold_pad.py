@@ -9,13 +9,16 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def fold_pad(links: Links) -> int:
-    """Apply it wherever it holds."""
+    """`op(PAD(x), VALID) -> op(x, SAME)` where the padding is SAME's, and both have the same zero."""
     count = 0
     for operator in links.operators(*_CONVOLUTIONS):
         padding = links.maker_of(operator.inputs[0], "PAD")
         if padding is None or operator.options.get("padding") != "VALID":
             continue
         amounts = links.graph.constant(padding.inputs[1])
+        given, padded = links.tensor(padding.inputs[0]), links.tensor(padding.outputs[0])
+        if not links.fixed or given.quantization != padded.quantization:
+            continue
         if amounts is None or amounts.tolist() != _same(links, operator, padding):
             continue
         operator.sources = merged(padding, operator)

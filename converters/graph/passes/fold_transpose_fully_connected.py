@@ -13,7 +13,7 @@ from converters.graph.passes.links import Links, merged
 
 
 def fold_transpose_fully_connected(links: Links) -> int:
-    """Apply it wherever the transpose keeps the first axis and only FULLY_CONNECTED read its flattening."""
+    """`w RESHAPE(TRANSPOSE(x)) -> w' RESHAPE(x)` where the first axis stays; only FULLY_CONNECTED read it."""
     count = 0
     for reshape in links.operators("RESHAPE"):
         transpose = links.maker_of(reshape.inputs[0], "TRANSPOSE")

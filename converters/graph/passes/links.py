@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.graph.options import complete
 
 
 class Links:
     """A graph with its edges, and the changes that rewrites are made of.
 
     Every change costs time in proportion to the tensors it touches, none to the graph.
+
+    Args:
+        graph: changed in place.
+        fixed: whether the shapes that the graph states hold in every run. Where an axis is open, or a
+            shape is known only from values, no rewrite may build on the sizes of tensors.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, fixed: bool = True) -> None:
         self.graph = graph
+        self.fixed = fixed
+        self.memo: dict[str, Any] = {}  # what rewrites found, until the graph changes
         self.outputs = set(graph.outputs.values())
         self.maker: dict[str, GraphOperator] = {}
         self._readers: dict[str, list[GraphOperator]] = {}
@@ -42,6 +53,14 @@ class Links:
         readers = self.readers(name)
         return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
+    def exclusive(self, name: str | None, operator: GraphOperator) -> bool:
+        """Whether only this operator reads a tensor, once or more often, and no output of the graph does."""
+        return (
+            name is not None
+            and name not in self.outputs
+            and all(reader is operator for reader in self.readers(name))
+        )
+
     def maker_of(self, name: str | None, *types: str) -> GraphOperator | None:
         """The operator of one of these types that makes a tensor, else None."""
         made = self.maker.get(name) if name is not None else None
@@ -64,6 +83,35 @@ class Links:
         if name is not None:
             self._readers.setdefault(name, []).append(operator)
 
+    def become(
+        self,
+        operator: GraphOperator,
+        builtin: str,
+        inputs: Sequence[str | None],
+        options: Mapping[str, Any],
+        parts: Sequence[GraphOperator] = (),
+    ) -> None:
+        """Let an operator compute its output by another builtin, for itself and for `parts`.
+
+        What only `parts` did falls to `remove_dead`.
+        """
+        for name in operator.inputs:
+            if name is not None:
+                self._forget(name, operator)
+        operator.type, operator.inputs, operator.options = builtin, [], complete(builtin, dict(options))
+        for place, name in enumerate(inputs):
+            self.set_input(operator, place, name)
+        operator.sources = merged(operator, *parts)
+
+    def insert_after(self, place: GraphOperator, operator: GraphOperator) -> None:
+        """Add an operator behind another one, in time proportional to the graph."""
+        index = next(index for index, op in enumerate(self.graph.operators) if op is place)
+        self.graph.operators.insert(index + 1, operator)
+        self.maker.update(dict.fromkeys(operator.outputs, operator))
+        for name in operator.inputs:
+            if name is not None:
+                self._readers.setdefault(name, []).append(operator)
+
     def absorb(self, maker: GraphOperator, reader: GraphOperator) -> None:
         """Remove `reader`, the only one to read what `maker` makes; `maker` makes its output instead."""
         between, output = maker.outputs[0], reader.outputs[0]
@@ -75,9 +123,16 @@ class Links:
         self.graph.tensors.pop(between)
 
     def bypass(self, operator: GraphOperator) -> bool:
-        """Remove an operator that gives its first input unchanged; False where an output forbids it."""
+        """Remove an operator that gives its first input unchanged.
+
+        False where an output of the graph forbids it, or the tensors do not state the same values: another
+        dtype, or integers that stand for other numbers.
+        """
         source, output = operator.inputs[0] or "", operator.outputs[0]
         maker = self.maker.get(source)
+        given, made = self.tensor(source), self.tensor(output)
+        if (given.dtype, given.quantization) != (made.dtype, made.quantization):
+            return False
         if output in self.outputs:
             if maker is None or source in self.outputs:
                 return False
@@ -97,12 +152,17 @@ class Links:
         self.graph.tensors.pop(output)
         return True
 
-    def add_constant(self, array: np.ndarray, hint: str) -> str:
-        """A new constant tensor."""
+    def new_name(self, hint: str) -> str:
+        """A tensor name that is free."""
         name, count = hint, 0
         while name in self.graph.tensors:
             count += 1
             name = f"{hint}_{count}"
+        return name
+
+    def add_constant(self, array: np.ndarray, hint: str) -> str:
+        """A new constant tensor."""
+        name = self.new_name(hint)
         data = np.ascontiguousarray(array).reshape(array.shape)  # ascontiguousarray makes a scalar [1]
         self.graph.tensors[name] = GraphTensor(name, data.shape, data.dtype.name, data)
         return name
@@ -123,6 +183,7 @@ class Links:
                 self._forget(name, operator)
 
     def _forget(self, name: str, operator: GraphOperator) -> None:
+        self.memo.clear()
         readers = self._readers[name]
         for place, reader in enumerate(readers):
             if reader is operator:

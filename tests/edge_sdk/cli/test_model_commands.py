@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 from onnx import helper
 
+from converters.graph.write import write
 from device_agent.bundle import read_bundle
 from tests.converters.onnx_files import save
+from tests.converters.readers import networks
+from tests.converters.readers.mutation import mutants
 
 Run = Callable[..., Any]
 
@@ -24,6 +27,29 @@ def test_inspect(run: Run, make_model: Run) -> None:
         found["operator_counts"],
     )
     assert "x: float32[3, 4]" in run("inspect", path, "--batch", "3").out
+
+
+def test_inspect_for_a_target(run: Run, tmp_path: Path) -> None:
+    """A board that takes the model exits with 0, one that refuses it with 5; without one it is always 0."""
+    path = tmp_path / "net.tflite"
+    path.write_bytes(networks.custom("Mine"))
+    done = run("inspect", path, "--target", "rpi4", "--json", "-")
+    assert (5, False) == (done.code, done.json["target"]["accepted"])
+    assert 0 == run("inspect", path).code
+    path.write_bytes(write(networks.convolutional()))
+    assert 0 == run("inspect", path, "--target", "rpi4", "--precision", "float32").code
+    assert 2 == run("inspect", path, "--precision", "float32").code
+
+
+def test_inspect_of_broken_files(run: Run, tmp_path: Path) -> None:
+    """Whatever is in a file, `inspect` shows it or says what is wrong: it never fails in itself."""
+    path = tmp_path / "net.tflite"
+    codes = set()
+    for data in mutants([write(networks.convolutional())], 60, seed=8):
+        path.write_bytes(data)
+        codes.add(run("inspect", path, "--target", "rpi4").code)
+    assert codes <= {0, 2, 4, 5}
+    assert {0, 4} <= codes
 
 
 def test_plan_names_every_operator(run: Run, make_model: Run) -> None:

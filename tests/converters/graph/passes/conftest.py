@@ -23,7 +23,11 @@ class Builder:
     def constant(self, *shape: int, value: Any = None, dtype: str = "float32") -> str:
         """A constant: random normal numbers, or `value`."""
         name = f"constant_{len(self.graph.tensors)}"
-        data = np.random.default_rng(len(name)).normal(size=shape) if value is None else np.array(value)
+        data = (
+            np.random.default_rng(len(self.graph.tensors)).normal(size=shape)
+            if value is None
+            else np.array(value)
+        )
         self.graph.tensors[name] = GraphTensor(name, data.shape, dtype, data.astype(dtype))
         return name
 
@@ -71,6 +75,14 @@ class Builder:
         """RELU and its kin."""
         return self.add(builtin, [tensor], self.graph.tensors[tensor].shape)
 
+    def scaled(self, builtin: str, tensor: str, value: float, **options: Any) -> str:
+        """A tensor and a number."""
+        return self.binary(builtin, tensor, self.constant(value=[value]), **options)
+
+    def gate(self) -> str:
+        """`relu6(x + 3)`."""
+        return self.scaled("ADD", "x", 3, fusedActivationFunction="RELU6")
+
     def outputs(self, *tensors: str) -> Graph:
         """The graph, with these outputs."""
         self.graph.outputs.update({f"y{index}": name for index, name in enumerate(tensors)})
@@ -105,12 +117,21 @@ def rewrite() -> Callable[[Graph], tuple[dict[str, int], list[str]]]:
     return rewrite
 
 
+@pytest.fixture
+def run_graph() -> Callable[[Graph], dict[str, np.ndarray]]:
+    """Run a graph in LiteRT on the same inputs each time."""
+    return _run
+
+
 def _run(graph: Graph) -> dict[str, np.ndarray]:
     interpreter = Interpreter(model_content=write(graph), num_threads=1)
     interpreter.allocate_tensors()
     generator = np.random.default_rng(0)
-    feeds = {
-        name: generator.normal(size=graph.tensors[tensor].shape).astype(np.float32)
-        for name, tensor in graph.inputs.items()
-    }
+    feeds = {name: _drawn(generator, graph.tensors[tensor]) for name, tensor in graph.inputs.items()}
     return interpreter.get_signature_runner("serving_default")(**feeds)
+
+
+def _drawn(generator: np.random.Generator, tensor: GraphTensor) -> np.ndarray:
+    if tensor.dtype == "float32":
+        return generator.normal(size=tensor.shape).astype(np.float32)
+    return generator.integers(-100, 100, tensor.shape).astype(tensor.dtype)

@@ -29,6 +29,6 @@ def test_what_stays(build, rewrite):
     """Another reader, or an axis that is not flattened: the transpose is needed."""
     b = build((1, 4, 5, 3))
     flat = b.reshape(b.transpose("x", 0, 3, 1, 2), 1, 60)
-    rows = b.reshape(b.transpose("x", 0, 3, 1, 2), 3, 20)
+    rows = b.reshape(b.transpose("x", 0, 3, 2, 1), 3, 20)
     graph = b.outputs(b.dense(flat, 7), b.unary("RELU", flat), b.dense(rows, 2))
     assert {} == rewrite(graph)[0]
