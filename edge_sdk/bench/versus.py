@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from converters.progress import Progress, silent
 from device_agent.bundle import (
@@ -108,6 +108,11 @@ def _bundle(folder: Path, name: str, data: bytes, made: Optimization, runtime: s
     from converters.readers.tflite import from_tflite
 
     model = from_tflite(data, made.path, "tflite")
+    # by the names that the runtime has for them, which a signature's may not be
+    inputs, outputs = (
+        tuple(evolve(spec, name=name) for spec, name in zip(specs, samples[0], strict=True))
+        for specs, samples in ((model.inputs, made.inputs), (model.outputs, made.outputs))
+    )
     config = BundleConfig(
         name=name,
         target="local",
@@ -115,9 +120,9 @@ def _bundle(folder: Path, name: str, data: bytes, made: Optimization, runtime: s
         runtime=runtime,
         runtime_version="1.0.0",
         model="model.tflite",
-        inputs=model.inputs,
-        outputs=model.outputs,
-        tolerance={spec.name: _tolerance(spec, made) for spec in model.outputs},
+        inputs=inputs,
+        outputs=outputs,
+        tolerance={spec.name: _tolerance(spec, made) for spec in outputs},
         source_sha256=hashlib.sha256(made.source).hexdigest(),
         precision="float32",
         golden_samples=len(made.inputs),
