@@ -103,7 +103,7 @@ def optimize(path: Path, *, fix_shapes: bool = False) -> Optimization:
     before, outputs = _cost(graph, source), dict(graph.outputs)
     axes = {} if fix_shapes else details.open_axes(parsed)
     fixed = details.fixed_shapes(graph, parsed, fix_open=fix_shapes)
-    account = passes.optimize(graph, fixed=fixed)
+    account = passes.optimize(graph, fixed=fixed, fixed_inside=details.fixed_inside(graph, parsed))
     data = source
     if account.applied or details.open_axes(parsed).keys() - axes.keys():
         data = details.restored(write(graph), parsed, outputs, graph, keep_open=not fix_shapes)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from device_agent.bundle import TensorSpec
     from edge_sdk.devices.device import Device
 
-ROUNDS = 5
-REQUEST = BenchmarkRequest(min_iterations=50, min_seconds=0.4)
+ROUNDS = 4  # even: each file is first as often as the other
+REQUEST = BenchmarkRequest(min_iterations=50, min_seconds=0.3)
 _RUNTIMES = ("litert", "tflite")  # in order of preference
 
 
@@ -108,11 +108,7 @@ def _bundle(folder: Path, name: str, data: bytes, made: Optimization, runtime: s
     from converters.readers.tflite import from_tflite
 
     model = from_tflite(data, made.path, "tflite")
-    # by the names that the runtime has for them, which a signature's may not be
-    inputs, outputs = (
-        tuple(evolve(spec, name=name) for spec, name in zip(specs, samples[0], strict=True))
-        for specs, samples in ((model.inputs, made.inputs), (model.outputs, made.outputs))
-    )
+    inputs, outputs = _named(model.inputs, made.inputs[0]), _named(model.outputs, made.outputs[0])
     config = BundleConfig(
         name=name,
         target="local",
@@ -133,6 +129,13 @@ def _bundle(folder: Path, name: str, data: bytes, made: Optimization, runtime: s
         "golden_outputs.safetensors": (GOLDEN_OUTPUTS_TYPE, _numbered(made.outputs)),
     }
     return write_bundle(folder, config, layers)
+
+
+def _named(specs: tuple[TensorSpec, ...], sample: dict[str, Tensor]) -> tuple[TensorSpec, ...]:
+    """By the names that the runtime has for them, which a signature's may not be."""
+    if {spec.name for spec in specs} == set(sample):
+        return specs
+    return tuple(evolve(spec, name=name) for spec, name in zip(specs, sample, strict=True))
 
 
 def _numbered(samples: Sequence[dict[str, Tensor]]) -> bytes:
