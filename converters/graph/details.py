@@ -81,6 +81,13 @@ def open_axes(model: Any) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def fixed_inside(graph: Graph, model: Any) -> bool:
+    """Whether all axes but the first of each tensor hold in every run: an open batch."""
+    (subgraph,) = model.subgraphs
+    closed = all(-1 not in listed(tensor.shapeSignature)[1:] for tensor in listed(subgraph.tensors))
+    return closed and fixed_shapes(graph, model, fix_open=True)
+
+
 def fixed_shapes(graph: Graph, model: Any, *, fix_open: bool) -> bool:
     """Whether the shapes that a graph states hold in every run; `fix_open` if open axes count as stated."""
     (subgraph,) = model.subgraphs
