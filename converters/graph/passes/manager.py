@@ -12,6 +12,7 @@ from converters.graph.passes.fold_add import fold_add
 from converters.graph.passes.fold_constants import fold_constants
 from converters.graph.passes.fold_mul import fold_mul
 from converters.graph.passes.fold_pad import fold_pad
+from converters.graph.passes.fold_reshape_reduction import fold_reshape_reduction
 from converters.graph.passes.fold_transpose_fully_connected import fold_transpose_fully_connected
 from converters.graph.passes.links import Links
 from converters.graph.passes.merge_reshapes import merge_reshapes
@@ -20,6 +21,7 @@ _REWRITES: tuple[Callable[[Links], int], ...] = (
     fold_constants,
     cancel_transposes,
     merge_reshapes,
+    fold_reshape_reduction,
     fold_pad,
     fold_transpose_fully_connected,
     fold_add,
