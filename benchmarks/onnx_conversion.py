@@ -211,7 +211,7 @@ def laid(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def deviation(made: Any, expected: list[np.ndarray]) -> float:
-    """The greatest difference from what is expected, by its range or 1; outputs match by shape, then order."""
+    """The greatest difference from what is expected; outputs are matched as they come closest."""
     got = [made.get_tensor(detail["index"]) for detail in made.get_output_details()]
     if len(got) != len(expected):
         return math.inf

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
     from edge_sdk.pipeline import benchmark, convert, deploy, device, load, open_bundle, pack, plan, sign
-    from edge_sdk.signing import Signature
+    from edge_sdk.signature import Signature
     from targets.schema import Target
 
 _HOMES = {
@@ -48,7 +48,7 @@ _HOMES = {
     "Model": "converters.model",
     "Plan": "converters.partition.types",
     "Selector": "device_agent.statement",
-    "Signature": "edge_sdk.signing",
+    "Signature": "edge_sdk.signature",
     "Target": "targets.schema",
     "TensorSpec": "device_agent.bundle",
     "Verdict": "converters.verdict",
