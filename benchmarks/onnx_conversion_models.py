@@ -40,6 +40,11 @@ def keras(folder: Path) -> None:
         generator = np.random.default_rng(SEED)
         for weight in model.weights:
             weight.assign(drawn(generator, weight.path.rsplit("/", 1)[-1], weight.shape))
+        head = model.layers[-1]
+        if isinstance(head, keras.layers.Dense):  # scores of about 1: a sure class would hide all others
+            features = keras.Model(model.input, head.input)(generator.uniform(0, 1, (1, size, size, 3)))
+            spread = float(np.sqrt(np.mean(np.square(features))))
+            head.kernel.assign(head.kernel / spread)
         signature = (tf.TensorSpec((None, size, size, 3), tf.float32, name="input"),)
         called = tf.function(lambda x, model=model: model(x, training=False), input_signature=signature)
         part = target.with_suffix(".part")

@@ -13,8 +13,8 @@ be equal, but for quantised ones, which may differ by one step.
 
 Operands that a model fixes in practice (the shape of a Reshape, the axes of a reduction, K of a TopK) are
 inputs in many of these tests. Each test is first tried as it is; where that is refused, those integer and
-bool operands, and the scales and region of a Resize, are bound to the test's values, as `--bind` does for a
-user, and the test counts as "bound". A test's operator is the one that it is of, also where its model is
+bool operands, the scales and region of a Resize and the depth of a OneHot, are bound to the test's values,
+as `--bind` does for a user, and the test counts as "bound". A test's operator is the one that it is of, also where its model is
 that operator spelt out in others (`_expanded`).
 """
 
@@ -122,15 +122,16 @@ def stored(folder: Path) -> list[tuple[list[Any], list[Any]]]:
 
 
 def bound(model: onnx.ModelProto, values: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """The model with its integer and bool operands and a Resize's scales, but for the first, fixed."""
+    """The model with its integer and bool operands, but for the first, and those named below fixed."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     first = {node.input[0] for node in made.graph.node if node.input}
-    resized = {name for node in made.graph.node if node.op_type in RESIZES for name in node.input[1:]}
+    fixed = {name for node in made.graph.node if node.op_type in RESIZES for name in node.input[1:]}
+    fixed |= {node.input[1] for node in made.graph.node if node.op_type == "OneHot"}
     kept = []
     for value in made.graph.input:
         array = values[value.name]
-        if (array.dtype.kind in "iub" or value.name in resized) and value.name not in first:
+        if (array.dtype.kind in "iub" or value.name in fixed) and value.name not in first:
             made.graph.initializer.append(numpy_helper.from_array(array, value.name))
         else:
             kept.append(value)
