@@ -2,9 +2,9 @@
 
     python benchmarks/onnx_conversion.py [--json FILE] [--only REGEX] [-n 10] [--rounds 100]
 
-Ours is `edge convert MODEL --precision float32 --target local -o DIR`: it also runs the result against ONNX
+Ours is `edge convert MODEL --precision float32 --layout nhwc -o DIR`: it also runs the result against ONNX
 Runtime, computes golden samples and writes the bundle. Theirs is `onnx2tf -i MODEL -o DIR`, which
-checks nothing. onnx2tf pins every dependency of its own, so it lives in a virtual environment that this
+checks nothing and makes images channel-last too. onnx2tf pins every dependency of its own, so it lives in a virtual environment that this
 script makes once, with Python 3.12, in the cache folder; TensorFlow and tf2onnx, which the Keras networks
 are exported with, in another. The PyTorch networks are exported by the Python that runs this (extra `torch`).
 
@@ -108,7 +108,7 @@ def models(folder: Path, zoo: Path, export: Callable[[], Path], wanted: Callable
             subprocess.run([python(), script, kind, str(folder)], check=True, env=quiet)
     files = [zoo / "models/onnx" / f"{name}.onnx" for name in ZOO_NETWORKS] if zoo.is_dir() else []
     files += [folder / f"{name}.onnx" for name in (*KERAS, *TORCH)]
-    silero = zoo / "models/silero/silero_vad.onnx"
+    silero = zoo / "models/silero/silero_vad_op18_ifless.onnx"
     if silero.is_file():
         files.append(bound_silero(silero, folder / "silero_vad.onnx"))
     return [file for file in files if wanted(file.stem)]
@@ -153,7 +153,7 @@ def convert(model: Path, row: Row, peer: Path, folder: Path, runs: int) -> tuple
     """Time both converters in turns and give the files they made."""
     here = Path(sys.executable).parent
     ours, theirs = folder / "ours", folder / "theirs"
-    edge = [str(here / "edge"), "convert", str(model), "--precision", "float32", "--target", "local"]
+    edge = [str(here / "edge"), "convert", str(model), "--precision", "float32", "--layout", "nhwc"]
     jobs = (
         (row.ours, [*edge, "-o", str(ours)], str(here)),
         (row.theirs, [str(peer / "onnx2tf"), "-i", str(model), "-o", str(theirs)], str(peer)),

@@ -14,8 +14,8 @@ be equal, but for quantised ones, which may differ by one step.
 Operands that a model fixes in practice (the shape of a Reshape, the axes of a reduction, K of a TopK) are
 inputs in many of these tests. Each test is first tried as it is; where that is refused, those integer and
 bool operands, the scales and region of a Resize and the depth of a OneHot, are bound to the test's values,
-as `--bind` does for a user, and the test counts as "bound". A test's operator is the one that it is of, also where its model is
-that operator spelt out in others (`_expanded`).
+as `--bind` does for a user, and the test counts as "bound". A test's operator is the one that it is of, also
+where its model is that operator spelt out in others (`_expanded`).
 """
 
 from __future__ import annotations

@@ -49,3 +49,13 @@ def test_rotary_embedding(convert, interleaved, dim):
     constants = {"c": np.cos(angles).astype(np.float32), "s": np.sin(angles).astype(np.float32)}
     places = np.array([[0, 3, 8], [1, 2, 5]], np.int64)
     convert([node], {"x": (2, 2, 3, 8), "p": places}, constants=constants, opset=23, tolerance=1e-5)
+
+
+def test_masked_scores_shown(convert):
+    """Scores that are shown hold minus infinity by themselves: some runtimes' ADD gives the lowest float."""
+    node = helper.make_node(
+        "Attention", ["q", "k", "v", "", "", ""], ["y", "", "", "s"], qk_matmul_output_mode=2, is_causal=1
+    )
+    shapes = {name: (1, 2, 4, 8) for name in "qkv"}
+    made = convert([node], shapes, outputs=("y", "s"), opset=24, tolerance=1e-5)
+    assert "SELECT_V2" == made.graph.producer(made.graph.outputs["s"]).type
