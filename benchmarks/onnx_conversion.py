@@ -153,14 +153,16 @@ def convert(model: Path, row: Row, peer: Path, folder: Path, runs: int) -> tuple
     """Time both converters in turns and give the files they made."""
     here = Path(sys.executable).parent
     ours, theirs = folder / "ours", folder / "theirs"
-    edge = [str(here / "edge"), "convert", str(model), "--precision", "float32", "--layout", "nhwc"]
+    source = folder / model.name  # onnx2tf runs onnxsim on the very file that it is given: each gets a copy
+    edge = [str(here / "edge"), "convert", str(source), "--precision", "float32", "--layout", "nhwc"]
     jobs = (
         (row.ours, [*edge, "-o", str(ours)], str(here)),
-        (row.theirs, [str(peer / "onnx2tf"), "-i", str(model), "-o", str(theirs)], str(peer)),
+        (row.theirs, [str(peer / "onnx2tf"), "-i", str(source), "-o", str(theirs)], str(peer)),
     )
     for turn in range(runs + 1):  # the first round only warms caches
         for side, command, path in jobs if turn % 2 else reversed(jobs):
             if not side.failure:
+                shutil.copyfile(model, source)
                 run(command, side, path, keep=turn > 0)
     found = [next(iter(sorted(f.glob("*float32.tflite"))), None) for f in (ours, theirs)]
     for (side, *_), file in zip(jobs, found, strict=True):
