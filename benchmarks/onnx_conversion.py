@@ -3,10 +3,11 @@
     python benchmarks/onnx_conversion.py [--json FILE] [--only REGEX] [-n 10] [--rounds 100]
 
 Ours is `edge convert MODEL --precision float32 --layout nhwc -o DIR`: it also runs the result against ONNX
-Runtime, computes golden samples and writes the bundle. Theirs is `onnx2tf -i MODEL -o DIR`, which
-checks nothing and makes images channel-last too. onnx2tf pins every dependency of its own, so it lives in a virtual environment that this
-script makes once, with Python 3.12, in the cache folder; TensorFlow and tf2onnx, which the Keras networks
-are exported with, in another. The PyTorch networks are exported by the Python that runs this (extra `torch`).
+Runtime, computes golden samples and writes the bundle. Theirs is `onnx2tf -i MODEL -o DIR`, which checks
+nothing and makes images channel-last too. onnx2tf pins every dependency of its own, so it lives in a virtual
+environment that this script makes once, with Python 3.12, in the cache folder; TensorFlow and tf2onnx, which
+the Keras networks are exported with, in another. The PyTorch networks are exported by the Python that runs
+this (extra `torch`).
 
 Time is of the whole process, both warm and in turns; CPU time and peak memory are the process's own. Latency
 is that of both files in one process on one thread of the same LiteRT, in turns: the time that thread had the
