@@ -3,10 +3,10 @@
     python benchmarks/convert_time.py [-n 5] [--json FILE]
 
 Converts digits and the five zoo networks (where EDGE_ZOO has them) in float32 and int8, n times each, and
-prints the medians. There is no peer that does the same without TensorFlow, so the ratio is against the
-floor of such a process, measured in the same run and interleaved with it: a Python that only imports what
-a conversion cannot do without (numpy, onnx, the LiteRT interpreter, the quantiser). 1.0 would be a
-conversion that costs nothing.
+prints the medians. `onnx_conversion.py` compares float32 with a peer; here the ratio is against the floor of
+such a process, measured in the same run and interleaved with it: a Python that only imports what a
+conversion cannot do without (numpy, onnx, the LiteRT interpreter, the quantiser). 1.0 would be a conversion
+that costs nothing.
 """
 
 from __future__ import annotations

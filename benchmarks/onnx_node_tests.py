@@ -1,6 +1,9 @@
 """The node tests of the installed onnx package: passed, refused with a reason, wrong or crashed.
 
-    python benchmarks/onnx_node_tests.py [--json FILE] [--docs FILE] [--only REGEX] [--fail-under N]
+    python benchmarks/onnx_node_tests.py [--json FILE] [--only REGEX] [--fail-under N]
+    python benchmarks/onnx_node_tests.py --docs FILE --from JSON [JSON ...]
+
+The second form writes the page of one or more earlier runs, the first of them in full.
 
 Eligible is a test whose inputs and outputs are all tensors of float16/32, int8/16/32/64, uint8 or bool, and
 that is not of training, strings, images or random numbers. Each is lowered, rewritten, written as a
@@ -10,8 +13,9 @@ be equal, but for quantised ones, which may differ by one step.
 
 Operands that a model fixes in practice (the shape of a Reshape, the axes of a reduction, K of a TopK) are
 inputs in many of these tests. Each test is first tried as it is; where that is refused, those integer and
-bool operands, and the scales and region of a Resize, are bound to the test's values, as `--bind` does for a
-user, and the test counts as "bound".
+bool operands, the scales and region of a Resize and the depth of a OneHot, are bound to the test's values,
+as `--bind` does for a user, and the test counts as "bound". A test's operator is the one that it is of, also
+where its model is that operator spelt out in others (`_expanded`).
 """
 
 from __future__ import annotations
@@ -22,7 +26,8 @@ import multiprocessing
 import re
 import tempfile
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
+from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -32,6 +37,7 @@ import onnx
 from attrs import asdict, frozen
 from onnx import TensorProto, numpy_helper
 
+KINDS = ("passed", "bound", "refused", "wrong", "crashed")
 RTOL, ATOL = 1e-3, 1e-4
 SECONDS = 60
 DTYPES = {
@@ -44,6 +50,7 @@ LEFT_OUT = re.compile(
     r"|random|multinomial|batchnorm_.*training|dropout_default_mask|label_encoder_string)"
     r"|training_mode|^test_.*_seed"
 )
+EXPANDED = re.compile(r"_expanded(_ver\d+)?$")
 RESIZES = ("Resize", "Upsample")
 QUANTISED = re.compile(r"quantize|qlinear")
 
@@ -58,35 +65,73 @@ class Outcome:
     why: str = ""
 
 
-def eligible(case: Any) -> bool:
+@frozen
+class Case:
+    """One node test: inputs and expected outputs per data set, as arrays or TensorProtos."""
+
+    name: str
+    operator: str
+    model: onnx.ModelProto
+    data_sets: list[tuple[list[Any], list[Any]]]
+
+
+def eligible(name: str, model: onnx.ModelProto) -> bool:
     """Whether a test is one of those that are counted."""
-    if LEFT_OUT.search(case.name):
+    if LEFT_OUT.search(name):
         return False
-    ends = [*case.model.graph.input, *case.model.graph.output]
-    return bool(case.model.graph.output) and all(
+    ends = [*model.graph.input, *model.graph.output]
+    return bool(model.graph.output) and all(
         end.type.HasField("tensor_type") and end.type.tensor_type.elem_type in DTYPES for end in ends
     )
 
 
-def cases() -> list[Any]:
+def cases() -> list[Case]:
     """The eligible node tests, in order of name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tests' own arithmetic overflows on purpose
         from onnx.backend.test.loader import load_model_tests
 
-        return sorted((c for c in load_model_tests(kind="node") if eligible(c)), key=lambda c: c.name)
+        found = [
+            (test, test.model or onnx.load(Path(test.model_dir) / "model.onnx"))
+            for test in load_model_tests(kind="node")
+        ]
+    operators = {test.name: next((n.op_type for n in model.graph.node), "") for test, model in found}
+    return sorted(
+        (
+            Case(
+                test.name,
+                operators.get(EXPANDED.sub("", test.name), operators[test.name]),
+                model,
+                test.data_sets or stored(Path(test.model_dir)),
+            )
+            for test, model in found
+            if eligible(test.name, model)
+        ),
+        key=lambda case: case.name,
+    )
+
+
+def stored(folder: Path) -> list[tuple[list[Any], list[Any]]]:
+    """The data sets of a test that older releases of onnx keep in files."""
+
+    def tensors(data: Path, kind: str) -> list[Any]:
+        files = sorted(data.glob(f"{kind}_*.pb"), key=lambda file: int(file.stem.split("_")[1]))
+        return [onnx.load_tensor(file) for file in files]
+
+    return [(tensors(d, "input"), tensors(d, "output")) for d in sorted(folder.glob("test_data_set_*"))]
 
 
 def bound(model: onnx.ModelProto, values: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """The model with its integer and bool operands and a Resize's scales, but for the first, fixed."""
+    """The model with its integer and bool operands, but for the first, and those named below fixed."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     first = {node.input[0] for node in made.graph.node if node.input}
-    resized = {name for node in made.graph.node if node.op_type in RESIZES for name in node.input[1:]}
+    fixed = {name for node in made.graph.node if node.op_type in RESIZES for name in node.input[1:]}
+    fixed |= {node.input[1] for node in made.graph.node if node.op_type == "OneHot"}
     kept = []
     for value in made.graph.input:
         array = values[value.name]
-        if (array.dtype.kind in "iub" or value.name in resized) and value.name not in first:
+        if (array.dtype.kind in "iub" or value.name in fixed) and value.name not in first:
             made.graph.initializer.append(numpy_helper.from_array(array, value.name))
         else:
             kept.append(value)
@@ -144,9 +189,8 @@ def array_of(item: Any) -> np.ndarray:
     return numpy_helper.to_array(item) if isinstance(item, TensorProto) else np.asarray(item)
 
 
-def run_case(case: Any) -> Outcome:
+def run_case(case: Case) -> Outcome:
     """One test, as it is and bound."""
-    operator = next((n.op_type for n in case.model.graph.node), "")
     worst = "passed"
     why = ""
     for given, wanted in case.data_sets:
@@ -163,8 +207,8 @@ def run_case(case: Any) -> Outcome:
                 if not again.startswith("refused"):
                     why, worst = again, "bound"
         if why:
-            return Outcome(case.name, operator, why.split(":")[0], why)
-    return Outcome(case.name, operator, worst, why)
+            return Outcome(case.name, case.operator, why.split(":")[0], why)
+    return Outcome(case.name, case.operator, worst, why)
 
 
 def serve(connection: Connection) -> None:
@@ -180,11 +224,11 @@ def serve(connection: Connection) -> None:
         try:
             connection.send(run_case(known[place]))
         except Exception as e:  # noqa: BLE001 - whatever it is, it is counted here
-            operator = next((n.op_type for n in known[place].model.graph.node), "")
-            connection.send(Outcome(known[place].name, operator, "crashed", f"{type(e).__name__}: {e}"[:500]))
+            case = known[place]
+            connection.send(Outcome(case.name, case.operator, "crashed", f"{type(e).__name__}: {e}"[:500]))
 
 
-def run_all(places: list[int], known: list[Any]) -> list[Outcome]:
+def run_all(places: list[int], known: list[Case]) -> list[Outcome]:
     """Every case, in a child that is replaced when it dies."""
     context = multiprocessing.get_context("spawn")
     outcomes: list[Outcome] = []
@@ -206,15 +250,8 @@ def run_all(places: list[int], known: list[Any]) -> list[Outcome]:
         else:
             child.kill()
             child.join()
-            operator = next((n.op_type for n in known[place].model.graph.node), "")
-            outcomes.append(
-                Outcome(
-                    known[place].name,
-                    operator,
-                    "crashed",
-                    f"no answer: the process ended with {child.exitcode}",
-                )
-            )
+            why = f"no answer: the process ended with {child.exitcode}"
+            outcomes.append(Outcome(known[place].name, known[place].operator, "crashed", why))
             child = None
     if child is not None:
         mine.close()
@@ -223,34 +260,37 @@ def run_all(places: list[int], known: list[Any]) -> list[Outcome]:
 
 
 def main() -> None:
+    """Run the tests, or write the page of earlier runs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--docs", type=Path)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--fail-under", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write every outcome to this file")
+    parser.add_argument("--only", default="", metavar="REGEX", help="only tests whose name matches")
+    parser.add_argument("--fail-under", type=int, default=0, metavar="N", help="fail where fewer are right")
+    parser.add_argument("--docs", type=Path, help="write the page of the runs of --from to this file")
+    parser.add_argument("--from", type=Path, nargs="+", dest="runs", metavar="JSON", help="earlier runs")
     options = parser.parse_args()
+    if options.docs is not None:
+        if not options.runs:
+            parser.error("--docs needs --from")
+        from onnx_node_page import page
+
+        options.docs.write_text(page([json.loads(run.read_text()) for run in options.runs]))
+        return
     known = cases()
     places = [place for place, case in enumerate(known) if re.search(options.only, case.name)]
     outcomes = run_all(places, known)
     count = Counter(outcome.outcome for outcome in outcomes)
-    by_operator: dict[str, Counter[str]] = defaultdict(Counter)
-    for outcome in outcomes:
-        by_operator[outcome.operator][outcome.outcome] += 1
-    kinds = ("passed", "bound", "refused", "wrong", "crashed")
+    versions = {
+        "onnx": onnx.__version__,
+        "runtime": f"LiteRT {metadata.version('ai-edge-litert')}",
+    }
     print(
-        f"onnx {onnx.__version__}: {len(outcomes)} eligible: " + ", ".join(f"{count[k]} {k}" for k in kinds)
+        f"onnx {onnx.__version__}: {len(outcomes)} eligible: " + ", ".join(f"{count[k]} {k}" for k in KINDS)
     )
     if options.json:
-        options.json.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
-    if options.docs:
-        rows = [
-            f"| {name} | " + " | ".join(str(c[k]) for k in kinds) + " |"
-            for name, c in sorted(by_operator.items())
-        ]
-        head = "| operator | " + " | ".join(kinds) + " |\n|---|" + "---|" * len(kinds)
-        options.docs.write_text(head + "\n" + "\n".join(rows) + "\n")
+        whole = {**versions, "outcomes": [asdict(outcome) for outcome in outcomes]}
+        options.json.write_text(json.dumps(whole, indent=1))
     good = count["passed"] + count["bound"]
     raise SystemExit(0 if good >= options.fail_under and not count["wrong"] + count["crashed"] else 1)
 

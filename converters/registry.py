@@ -83,7 +83,12 @@ def by_name(entries: Iterable[EntryPoint], group: str) -> dict[str, EntryPoint]:
 
 @cache
 def _declared(group: str) -> dict[str, EntryPoint]:
-    return by_name(entry_points(group=group), group)
+    return by_name(_installed().select(group=group), group)
+
+
+@cache
+def _installed() -> Any:  # its class changes with Python 3.12; both have `select`
+    return entry_points()  # reads a file of every installed package, whichever group is asked for
 
 
 @cache

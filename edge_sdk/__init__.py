@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         plan,
         sign,
     )
-    from edge_sdk.signing import Signature
+    from edge_sdk.signature import Signature
     from targets.schema import Target
 
 _HOMES = {
@@ -64,7 +64,7 @@ _HOMES = {
     "Plan": "converters.partition.types",
     "Preflight": "converters.preflight",
     "Selector": "device_agent.statement",
-    "Signature": "edge_sdk.signing",
+    "Signature": "edge_sdk.signature",
     "Target": "targets.schema",
     "TensorSpec": "device_agent.bundle",
     "Verdict": "converters.verdict",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from device_agent.bundle import Bundle
     from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
-    from edge_sdk.signing import Signature
+    from edge_sdk.signature import Signature
     from targets.schema import Target
 
 
@@ -275,12 +275,13 @@ def sign(
     """
     from device_agent.bundle import Bundle
     from edge_sdk import signing
+    from edge_sdk.signature import Signature
 
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     found = signing.key_at(Path(key))
     least = least_agent or signing.LEAST_AGENT
     signing.store(opened, signing.sign(opened, found, selector, generation, least_agent=least))
-    return signing.Signature(True, found.public.fingerprint, found.label, generation)
+    return Signature(True, found.public.fingerprint, found.label, generation)
 
 
 def deploy(

@@ -31,26 +31,10 @@ from device_agent.sshsig import PublicKey
 from device_agent.statement import MAX_GENERATION, NAMESPACE, Selector
 from device_agent.trust import OFF, REQUIRE, UNSIGNED, Offer
 from edge_sdk.devices.ssh_keys import PASSPHRASE_VARIABLE
+from edge_sdk.signature import Signature
 
 PROMPT_S = 120.0  # for a passphrase that is typed, or a security key that is touched
 LEAST_AGENT = "0.1.0"  # the first that knows of statements
-
-
-@frozen
-class Signature:
-    """What was signed for a deployment, as reports show it; `note` says why nothing was."""
-
-    signed: bool
-    signer: str | None = None  # fingerprint
-    key: str | None = None  # where it was found
-    generation: int | None = None
-    note: str = ""
-
-    def __str__(self) -> str:
-        if not self.signed:
-            return self.note
-        key = f", {self.key}" if self.key is not None else ""
-        return f"generation {self.generation} by {self.signer}{key}" + (f"; {self.note}" if self.note else "")
 
 
 @frozen

@@ -51,6 +51,10 @@ def attention(context: Context, node: Node) -> None:
     if bias is not None:
         scores = formula.add(scores, bias)
     shown[_MASKED] = scores
+    if bias is not None and wanted is not None and mode == _MASKED:
+        # the ADD of tflite-runtime 2.14 gives the lowest float for minus infinity; SOFTMAX takes either
+        hidden = formula.binary("LESS", bias, np.array(_LOWEST, np.float32))
+        shown[_MASKED] = formula.select(hidden, np.array(-math.inf, np.float32), scores)
     probabilities = formula.softmax(scores)
     if bias is not None:
         probabilities = _without_empty_rows(formula, probabilities, bias)

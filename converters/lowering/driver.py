@@ -21,6 +21,7 @@ from converters.lowering import (  # isort: skip
     conv_transpose as _conv_transpose,  # noqa: F401
     convolution as _convolution,  # noqa: F401
     cumulative as _cumulative,  # noqa: F401
+    deform_conv as _deform_conv,  # noqa: F401
     elementwise as _elementwise,  # noqa: F401
     functions as _functions,  # noqa: F401
     gathering as _gathering,  # noqa: F401
@@ -36,6 +37,7 @@ from converters.lowering import (  # isort: skip
     rectifiers as _rectifiers,  # noqa: F401
     recurrent as _recurrent,  # noqa: F401
     reduction as _reduction,  # noqa: F401
+    regions as _regions,  # noqa: F401
     resize as _resize,  # noqa: F401
     rotary as _rotary,  # noqa: F401
     scattering as _scattering,  # noqa: F401

@@ -54,13 +54,13 @@ def grid_sample(context: Context, node: Node) -> None:
     weight: Operand | None = None
     for axis, size in enumerate(sizes):
         x = formula.part(places, 1, axes - 1 - axis, 1)
-        taps, shares = _axis(formula, x, size, mode, padding, align)
+        taps, shares = taps_along(formula, x, size, mode, padding, align)
         stride = math.prod(sizes[axis + 1 :])
         taps = formula.cast(taps, "int32")
         taps = formula.mul(taps, np.array(stride, np.int32)) if stride > 1 else taps
-        index = taps if index is None else _outer(formula, "ADD", index, taps)
+        index = taps if index is None else outer(formula, "ADD", index, taps)
         if shares is not None:
-            weight = shares if weight is None else _outer(formula, "MUL", weight, shares)
+            weight = shares if weight is None else outer(formula, "MUL", weight, shares)
     if index is None:
         raise Refused("it has no axes to sample over")
     if batch > 1:
@@ -75,7 +75,7 @@ def grid_sample(context: Context, node: Node) -> None:
     formula.give(output, formula.reshape(y, layout.physical(context.shape(output), order)), order)
 
 
-def _axis(
+def taps_along(
     formula: Formula, x: Operand, size: int, mode: str, padding: str, align: bool
 ) -> tuple[Operand, Operand | None]:
     """The elements that are read along one axis and their weights, both [points, taps]."""
@@ -122,7 +122,7 @@ def _reflected(formula: Formula, x: Operand, low: float, high: float) -> Operand
     return formula.sub(np.array(low + reach, np.float32), away)
 
 
-def _outer(formula: Formula, builtin: str, left: Operand, right: Operand) -> Operand:
+def outer(formula: Formula, builtin: str, left: Operand, right: Operand) -> Operand:
     """All pairs of the columns of two matrices with the same rows."""
     rows, m = formula.shape(left)
     n = formula.shape(right)[1]

@@ -92,6 +92,8 @@ class OnnxReader:
             raise MissingDependency("onnxruntime is missing", next_step=_INSTALL) from e
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its warnings are about the file, and we judge that ourselves
+        # its threads would keep the processor busy between two samples, while the compiled model runs
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(
                 onnx_shapes.reopened(model.payload, model.dynamic).SerializeToString(),

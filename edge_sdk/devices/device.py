@@ -28,7 +28,7 @@ from edge_sdk import signing
 from edge_sdk.devices.client import AgentClient
 from edge_sdk.devices.transports.base import Transport
 from edge_sdk.devices.upload import push
-from edge_sdk.signing import Signature
+from edge_sdk.signature import Signature
 from targets.schema import Target
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from edge_sdk.report.result import (
 if TYPE_CHECKING:
     from converters.convert import Conversion
     from converters.quantize.fidelity import Fidelity
-    from edge_sdk.signing import Signature
+    from edge_sdk.signature import Signature
 
 
 def conversion_report(

@@ -13,7 +13,7 @@ from attrs import frozen
 from device_agent import codec
 from device_agent.protocol import MachineState, TensorParity
 from edge_sdk.bench.statistics import Percentile
-from edge_sdk.signing import Signature
+from edge_sdk.signature import Signature
 
 SCHEMA_VERSION = 1
 

@@ -1,8 +1,12 @@
 """Attention and its kin, against ONNX Runtime where it has them, else against ONNX's reference."""
 
 import numpy as np
+import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
+
+from converters.readers.onnx import reader
+from converters.shaping import Shaping
 
 
 @pytest.mark.parametrize("attributes", [{}, {"is_causal": 1}, {"scale": 0.3}, {"softcap": 2.0}])
@@ -49,3 +53,27 @@ def test_rotary_embedding(convert, interleaved, dim):
     constants = {"c": np.cos(angles).astype(np.float32), "s": np.sin(angles).astype(np.float32)}
     places = np.array([[0, 3, 8], [1, 2, 5]], np.int64)
     convert([node], {"x": (2, 2, 3, 8), "p": places}, constants=constants, opset=23, tolerance=1e-5)
+
+
+def test_masked_scores_shown(tmp_path):
+    """Scores that are shown are minus infinity where masked, whatever a runtime's ADD makes of that.
+
+    ONNX Runtime shows the lowest float there, and so does the ADD of tflite-runtime 2.14; the node tests of
+    onnx want minus infinity.
+    """
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 2, 4, size)) for name, size in
+            (("q", 8), ("k", 8), ("v", 8), ("y", 8), ("s", 4))]  # fmt: skip
+    node = helper.make_node(
+        "Attention", ["q", "k", "v"], ["y", "", "", "s"], qk_matmul_output_mode=2, is_causal=1
+    )
+    model = helper.make_model(
+        helper.make_graph([node], "attention", ends[:3], ends[3:]),
+        opset_imports=[helper.make_opsetid("", 24)],
+        ir_version=10,
+    )
+    file = tmp_path / "attention.onnx"
+    onnx.save(model, file)
+    graph, _ = reader.lower(reader.read(file, Shaping()))
+    shown = graph.producer(graph.outputs["s"])
+    assert "SELECT_V2" == shown.type
+    assert -np.inf == graph.constant(shown.inputs[1])
