@@ -33,10 +33,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from device_agent.bundle import MODEL_TYPE, BundleConfig, TensorSpec, write_bundle
 from edge_sdk.devices.client import AgentClient
 from edge_sdk.devices.transports.ssh import SshTransport
 from edge_sdk.devices.upload import push
+from tests.device_agent.harness import make_bundle
 from tests.sshd import HOST, Sshd, bridge, serving, sshd
 
 QUIET_LOAD = 0.5
@@ -47,15 +47,16 @@ SCP, SCP_SYNC, CONNECTING = "scp", "scp and sync", "connecting"
 class Cpu:
     """The CPU seconds of the processes that take part: this one, the server's and the agent's, and theirs."""
 
-    def __init__(self, *pids: int) -> None:
-        self._pids = pids
+    def __init__(self, server: int, agent: int) -> None:
+        self._server = server
+        self._agent = agent
 
     def seconds(self) -> float:
         """What they have used up to now, once all sessions of the server have ended."""
         deadline = time.monotonic() + 5
-        while any(map(_children, self._pids)) and time.monotonic() < deadline:
+        while _children(self._server) and time.monotonic() < deadline:
             time.sleep(0.01)
-        return sum(os.times()[:4]) + sum(map(_used, self._pids))
+        return sum(os.times()[:4]) + _used(self._server) + _used(self._agent)
 
 
 def _children(pid: int) -> str:
@@ -92,25 +93,31 @@ class Rounds:
 
 
 def push_bundle(rounds: Rounds, server: Sshd, state: Path, blob: bytes, folder: Path) -> None:
-    """Push a bundle of one blob, and activate it."""
-    spec = TensorSpec("x", "float32", (1, 1))
-    config = BundleConfig(
-        name="big", target="null", architecture="host", runtime="null", runtime_version="1", model="model",
-        inputs=(spec,), outputs=(spec,), tolerance={"x": 0.0}, source_sha256="0" * 64,
-        precision="float32", golden_samples=0,
-    )  # fmt: skip
-    bundle = write_bundle(folder, config, {"model": (MODEL_TYPE, blob)})
-    transport = SshTransport(server.settings(), bridge(state))
-    with rounds.accounted(PUSH):
-        with rounds.timed(PUSH):
-            transport.open()
-            client = AgentClient(transport)
-            with rounds.timed(SENDING):
-                sent = push(client, bundle, lambda *_: None)
-        client.close()
-        transport.close()
+    """Push a bundle of which nearly all is `blob`, and activate it."""
+    bundle = make_bundle(folder, plan=blob)
+    with rounds.accounted(PUSH), connected(server, state) as (transport, client), rounds.timed(PUSH):
+        transport.open()
+        with rounds.timed(SENDING):
+            sent = push(client, bundle, lambda *_: None)
     if sent < len(blob):
         sys.exit(f"only {sent} bytes were sent")
+    with connected(server, state) as (transport, client):
+        transport.open()
+        with rounds.timed(ACTIVATION):
+            for _ in client.deploy(bundle.config.name, bundle.manifest_digest):
+                pass
+
+
+@contextmanager
+def connected(server: Sshd, state: Path) -> Iterator[tuple[SshTransport, AgentClient]]:
+    """A transport, not open yet, and a client of it; closed with the context."""
+    transport = SshTransport(server.settings(), bridge(state))
+    client = AgentClient(transport)
+    try:
+        yield transport, client
+    finally:
+        client.close()
+        transport.close()
 
 
 def ssh_options(server: Sshd) -> list[str]:

@@ -250,6 +250,7 @@ def make_bundle(
     seed: int = 1,
     corrupt: bool = False,
     padding: int = 0,
+    plan: bytes = b"{}",
     load: str = "",
     infer: str = "",
 ) -> Bundle:
@@ -290,7 +291,7 @@ def make_bundle(
         "model.json": (MODEL_TYPE, _misbehaving(model, load, infer) if load or infer else model),
         "golden_inputs.safetensors": (GOLDEN_INPUTS_TYPE, pack(inputs)),
         "golden_outputs.safetensors": (GOLDEN_OUTPUTS_TYPE, pack(outputs)),
-        "plan.json": (PLAN_TYPE, b"{}" + b" " * padding),
+        "plan.json": (PLAN_TYPE, plan + b" " * padding),
     }
     return write_bundle(folder / "bundle", config, layers)
 
