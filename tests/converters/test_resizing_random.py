@@ -57,12 +57,17 @@ def random_network(generator: np.random.Generator, path: Path) -> Path:
 def differs(model: Model, generator: np.random.Generator) -> list[tuple[int, ...]]:
     """The shapes at which LiteRT and ONNX Runtime differ."""
     artifact = registry.backend("litert").compile(model, Recipe("float32", "float"), None, lambda *_: None)
-    run, (_, reference) = runner(artifact), reader.reference(model)
-    wrong = []
+    run, wrong = runner(artifact), []
     for _ in range(SIZES):
         shape = (int(generator.integers(1, 4)), 3, *(int(size) for size in generator.integers(12, 90, 2)))
         x = generator.normal(size=shape).astype(np.float32)
-        expected, got = reference({"x": x})["y"], run({"x": x})["y"]
+        try:
+            expected = reader.reference(model)[1]({"x": x})["y"]
+        except (
+            InvalidModel
+        ):  # ONNX Runtime refuses some padding of pools, and windows past what they slide over
+            continue
+        got = run({"x": x})["y"]
         if expected.shape != got.shape or not np.allclose(expected, got, rtol=1e-3, atol=1e-4):
             wrong.append(shape)
     return wrong
