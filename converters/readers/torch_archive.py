@@ -53,19 +53,21 @@ def check(path: Path) -> None:
         InvalidModel: a state_dict, a pickled module, TorchScript, a compiled package, a program that holds
             pickles; or damaged, or no PyTorch file at all.
     """
-    if not zipfile.is_zipfile(path):
-        raise _no_zip(path)
     try:
+        if not zipfile.is_zipfile(path):
+            raise _no_zip(path)
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            names = {entry.filename.partition("/")[2]: entry.filename for entry in entries}
             if min((entry.header_offset for entry in entries), default=1):
                 raise _damaged(path, "only the end of a zip file, or one inside of it, is whole")
+            if _is_script(names):
+                raise _script(path)
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise _foreign(path, "a zip file with compressed entries, which PyTorch does not write")
             damaged = archive.testzip()
             if damaged is not None:
                 raise _damaged(path, f"{damaged!r} does not match its checksum")
-            names = {name.partition("/")[2]: name for name in archive.namelist()}
             if "archive_format" in names:
                 _program(path, archive, names)
             else:
@@ -91,6 +93,11 @@ def _program(path: Path, archive: zipfile.ZipFile, names: dict[str, str]) -> Non
             expected="a file of torch.export.save",
             next_step=f"Export the module: {_export(path)}.",
         )
+    entries = archive.namelist()
+    if len({name.partition("/")[0] for name in entries}) > 1 or len(names) < len(entries):
+        raise _foreign(
+            path, "an archive of several folders, or with an entry twice"
+        )  # torch may read the other
     strange = sorted(name for name in names if not _ENTRIES.fullmatch(name))
     if strange:
         raise _pickled(path, strange[0])
@@ -173,20 +180,26 @@ def _json(path: Path, archive: zipfile.ZipFile, name: str) -> Any:
     return found
 
 
+def _is_script(names: dict[str, str]) -> bool:
+    return "constants.pkl" in names or any(name.startswith("code/") for name in names)
+
+
+def _script(path: Path) -> InvalidModel:
+    return InvalidModel(
+        "this is a TorchScript file, which cannot be exported",
+        where=str(path),
+        expected="an exported program (.pt2)",
+        next_step=f"Build the module from its Python source and export it: {_export(path)}.",
+    )
+
+
 def _no_program(path: Path, archive: zipfile.ZipFile, names: dict[str, str]) -> InvalidModel:
-    """What a zip without a program is: TorchScript, or what `torch.save` wrote."""
+    """What a zip without a program is: an old one, or what `torch.save` wrote."""
     if "serialized_exported_program.json" in archive.namelist():
         return InvalidModel(
             "this program was saved by a PyTorch before 2.8",
             where=str(path),
             next_step=f"Load it there and save it with a newer one, or export anew: {_export(path)}.",
-        )
-    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
-        return InvalidModel(
-            "this is a TorchScript file, which cannot be exported",
-            where=str(path),
-            expected="an exported program (.pt2)",
-            next_step=f"Build the module from its Python source and export it: {_export(path)}.",
         )
     if "data.pkl" in names:
         with archive.open(names["data.pkl"]) as stream:

@@ -327,6 +327,15 @@ def test_files_that_would_run_code(folder, tmp_path, name, replace):
         torch_archive.check(_changed(folder, tmp_path / "net.pt2", {name: data}))
 
 
+def test_two_programs_in_one_archive(folder, tmp_path):
+    """An archive of two folders is refused: torch might read the one that was not judged."""
+    path = _changed(folder, tmp_path / "net.pt2", {})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("other/models/model.json", "{}")
+    with pytest.raises(InvalidModel, match="several folders"):
+        torch_archive.check(path)
+
+
 def test_pickled_examples_import_nothing(folder, tmp_path):
     """The example inputs are read with torch's safe unpickler only: a pickle in their place is an error."""
     mark = tmp_path / "mark"
