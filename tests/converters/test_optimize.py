@@ -49,7 +49,7 @@ def edited(change, **options):
     """The file of `network`, changed through the schema's object API."""
     model = details.parse(write(network(**options)))
     change(model)
-    model.buffers = [details._copied(buffer) for buffer in model.buffers]
+    model.buffers = [details.aligned(buffer) for buffer in model.buffers]
     return pack(model)
 
 

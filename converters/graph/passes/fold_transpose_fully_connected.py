@@ -33,6 +33,7 @@ def fold_transpose_fully_connected(links: Links) -> int:
             weights = links.tensor(operator.inputs[1])
             if weights.data is not None:
                 links.replace_constant(operator, 1, weights.data[:, places], f"{weights.name}_permuted")
+                links.tensor(operator.inputs[1]).quantization = weights.quantization  # of rows, or of all
         reshape.sources = merged(transpose, reshape)
         links.set_input(reshape, 0, transpose.inputs[0])
         count += 1
@@ -46,9 +47,10 @@ def _flattens(links: Links, transpose: GraphOperator, reshape: GraphOperator) ->
 
 
 def _movable(links: Links, operator: GraphOperator, reshape: GraphOperator) -> bool:
-    return (
-        operator.type == "FULLY_CONNECTED"
-        and operator.inputs[0] == reshape.outputs[0]
-        and operator.inputs[1] != reshape.outputs[0]
-        and links.graph.constant(operator.inputs[1]) is not None
-    )
+    if operator.type != "FULLY_CONNECTED" or operator.inputs[0] != reshape.outputs[0]:
+        return False
+    weights = links.tensor(operator.inputs[1])
+    plain = operator.options.get("weightsFormat", "DEFAULT") == "DEFAULT"
+    by_column = weights.quantization is not None and weights.quantization.axis != 0
+    # of packed elements (int4) the data has no columns
+    return plain and not by_column and weights.data is not None and weights.data.shape == weights.shape

@@ -77,6 +77,8 @@ def _permuted(
         if tensor.data is not None:
             if tensor.quantization is not None and len(tensor.quantization.scale) > 1:
                 return None
+            if tensor.data.shape != tensor.shape:
+                return None  # packed elements (int4) cannot be moved apart
             if tensor.data.ndim > rank or (reader.type == "CONCATENATION" and tensor.data.ndim < rank):
                 return None
             lined = tensor.data.reshape((1,) * (rank - tensor.data.ndim) + tensor.shape)
