@@ -29,6 +29,7 @@ class Opened:
     rewrites: dict[str, int]
     models: tuple[Model, ...]  # the model itself, then at the sizes that were compared
     refusal: Verdict | None = None
+    refused: int = 0  # the index of the source operator that the refusal is of
 
 
 def resized(model: Model, sizes: Mapping[DynamicAxis, int]) -> Model:
@@ -71,14 +72,12 @@ def opened(model: Model) -> Opened:
         models = variants(model)
     except InvalidModel as e:
         raise _elsewhere(model, str(e)) from e
-    graphs = []
-    rewrites: dict[str, int] = {}
+    graphs, rewrites = [], []
     for other in models:
         graph, verdicts = registry.reader(other.format).lower(other)
         if graph is None:
             raise _elsewhere(model, "; ".join(str(verdict) for verdict in verdicts if not verdict.ok)[:500])
-        counts = dict(passes.run(graph))
-        rewrites = rewrites or counts
+        rewrites.append(dict(passes.run(graph)))
         graphs.append(graph)
     graph = graphs[0]
     try:
@@ -86,8 +85,8 @@ def opened(model: Model) -> Opened:
         _drop_unread(graph)
         _state(graph, (model, *models))
     except opening.StaysFixed as e:
-        return Opened(None, {}, models, _refusal(model, e))
-    return Opened(graph, rewrites, (model, *models))
+        return Opened(None, {}, models, _refusal(model, e), min(e.operator.sources, default=0))
+    return Opened(graph, rewrites[0], (model, *models))
 
 
 def _elsewhere(model: Model, got: str) -> InvalidRequest:
@@ -100,12 +99,11 @@ def _elsewhere(model: Model, got: str) -> InvalidRequest:
 
 
 def _refusal(model: Model, fixed: opening.StaysFixed) -> Verdict:
-    sources = fixed.operator.sources
-    operator = model.operators[sources[0]] if sources else None
+    operator = model.operators[min(fixed.operator.sources, default=0)]
     return Verdict.no(
         f"{', '.join(map(str, model.dynamic))} cannot stay open: {fixed.reason}",
-        operator=operator.type if operator is not None else fixed.operator.type,
-        place=operator.name if operator is not None else fixed.operator.type,
+        operator=operator.type,
+        place=operator.name,
         got=fixed.got,
         help="Leave out `--dynamic`, and convert the model once for each size that is needed.",
     )

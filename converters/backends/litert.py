@@ -61,10 +61,9 @@ class LiteRTBackend:
             _explained(operator, verdict, before[operator.index], after[operator.index])
             for operator, verdict in zip(model.operators, verdicts, strict=True)
         ]
-        refusal = resizing.opened(model).refusal if model.dynamic else None
-        if refusal is not None:
-            names = [operator.name for operator in model.operators]
-            explained[names.index(refusal.place) if refusal.place in names else -1] = refusal
+        opened = resizing.opened(model) if model.dynamic else None
+        if opened is not None and opened.refusal is not None:
+            explained[opened.refused] = opened.refusal
         return tuple(explained)
 
     def compile(
