@@ -86,8 +86,8 @@ def optimize(path: Path, *, fix_shapes: bool = False) -> Optimization:
         FidelityError: the rewritten file computes something else, which is a fault of a rewrite.
     """
     from converters.graph import details, passes
-    from converters.graph.read import read
-    from converters.graph.write import write
+    from converters.graph.read import read, text
+    from converters.graph.write import SIGNATURE, write
 
     try:
         source = path.read_bytes()
@@ -103,11 +103,13 @@ def optimize(path: Path, *, fix_shapes: bool = False) -> Optimization:
     before, outputs = _cost(graph, source), dict(graph.outputs)
     axes = {} if fix_shapes else details.open_axes(parsed)
     fixed = details.fixed_shapes(graph, parsed, fix_open=fix_shapes)
-    account = passes.optimize(graph, fixed=fixed)
+    account = passes.optimize(graph, fixed=fixed, fixed_inside=details.fixed_inside(graph, parsed))
     data = source
     if account.applied or details.open_axes(parsed).keys() - axes.keys():
         data = details.restored(write(graph), parsed, outputs, graph, keep_open=not fix_shapes)
     plain = read(source, where=str(path))
+    if parsed.signatureDefs and text(parsed.signatureDefs[0].signatureKey) != SIGNATURE:
+        plain.inputs = {name: name for name in plain.inputs.values()}  # what the runtime calls them
     custom = any(operator.type == "CUSTOM" for operator in plain.operators)
     samples = _samples(plain, {})
     if custom:

@@ -34,6 +34,13 @@ _STATED_AT = {
     "TRANSPOSE_CONV": 0,
 }
 
+# of elements that are no numbers
+_OPAQUE = frozenset(
+    getattr(schema.TensorType, name)
+    for name in ("STRING", "RESOURCE", "VARIANT")
+    if hasattr(schema.TensorType, name)
+)
+
 
 def parse(data: bytes) -> Any:
     """The object API's model of a file that `graph.read.read` has read before."""
@@ -56,16 +63,9 @@ def obstacle(model: Any) -> str | None:
         or any(tensor.externalBuffer for tensor in tensors)
     ):
         return "weights in other files"
-    if any(tensor.type in _PACKED for tensor in tensors):
+    if any(tensor.type in _OPAQUE for tensor in tensors):
         return "strings or resources"
     return None
-
-
-_PACKED = frozenset(
-    getattr(schema.TensorType, name)
-    for name in ("STRING", "RESOURCE", "VARIANT")
-    if hasattr(schema.TensorType, name)
-)
 
 
 def open_axes(model: Any) -> dict[str, tuple[int, ...]]:
@@ -79,6 +79,13 @@ def open_axes(model: Any) -> dict[str, tuple[int, ...]]:
         if -1 in shape:
             found[names[index]] = shape
     return found
+
+
+def fixed_inside(graph: Graph, model: Any) -> bool:
+    """Whether all axes but the first of each tensor hold in every run: an open batch."""
+    (subgraph,) = model.subgraphs
+    closed = all(-1 not in listed(tensor.shapeSignature)[1:] for tensor in listed(subgraph.tensors))
+    return closed and fixed_shapes(graph, model, fix_open=True)
 
 
 def fixed_shapes(graph: Graph, model: Any, *, fix_open: bool) -> bool:
@@ -130,7 +137,7 @@ def restored(data: bytes, source: Any, before: dict[str, str], after: Graph, *, 
         model.signatureDefs[0].signatureKey = source.signatureDefs[0].signatureKey
     _keep_versions(model, source)
     _keep_metadata(model, source)
-    model.buffers = [_copied(buffer) for buffer in model.buffers]
+    model.buffers = [aligned(buffer) for buffer in model.buffers]
     return pack(model)
 
 
@@ -160,7 +167,7 @@ def _keep_metadata(model: Any, source: Any) -> None:
         model.metadata.append(kept)
 
 
-def _copied(buffer: Any) -> Buffer:
+def aligned(buffer: Any) -> Buffer:
     """A buffer that packs its data aligned."""
     made = Buffer()
     made.data = None if buffer.data is None or not len(buffer.data) else bytes(bytearray(buffer.data))

@@ -17,7 +17,7 @@ def fold_pad(links: Links) -> int:
             continue
         amounts = links.graph.constant(padding.inputs[1])
         given, padded = links.tensor(padding.inputs[0]), links.tensor(padding.outputs[0])
-        if not links.fixed or given.quantization != padded.quantization:
+        if not links.fixed_inside or given.quantization != padded.quantization:
             continue
         if amounts is None or amounts.tolist() != _same(links, operator, padding):
             continue

@@ -20,11 +20,13 @@ class Links:
         graph: changed in place.
         fixed: whether the shapes that the graph states hold in every run. Where an axis is open, or a
             shape is known only from values, no rewrite may build on the sizes of tensors.
+        fixed_inside: whether all axes but the first do; so it is if `fixed`.
     """
 
-    def __init__(self, graph: Graph, *, fixed: bool = True) -> None:
+    def __init__(self, graph: Graph, *, fixed: bool = True, fixed_inside: bool = False) -> None:
         self.graph = graph
         self.fixed = fixed
+        self.fixed_inside = fixed or fixed_inside
         self.memo: dict[str, Any] = {}  # what rewrites found, until the graph changes
         self.outputs = set(graph.outputs.values())
         self.maker: dict[str, GraphOperator] = {}

@@ -149,20 +149,21 @@ def run(graph: Graph, *, skip: Collection[Rewrite] = ()) -> dict[str, int]:
     for tensor in graph.tensors.values():
         tensor.signature = None
     ledger = Ledger()
-    _sweep(graph, [rewrite for rewrite in REWRITES if rewrite not in skip], ledger, fixed=True)
+    _sweep(graph, [rewrite for rewrite in REWRITES if rewrite not in skip], ledger, lambda: Links(graph))
     return ledger.times
 
 
-def optimize(graph: Graph, *, fixed: bool = True) -> Account:
+def optimize(graph: Graph, *, fixed: bool = True, fixed_inside: bool = False) -> Account:
     """Rewrite the graph in place until nothing changes, for a file that is not quantised afterwards.
 
     Args:
         graph: rewritten.
         fixed: whether the shapes it states hold in every run (see `Links`).
+        fixed_inside: whether all axes but the first do.
     """
     before = size_of(graph)
     ledger = Ledger(before)
-    _sweep(graph, [*REWRITES, *FINAL], ledger, fixed=fixed)
+    _sweep(graph, [*REWRITES, *FINAL], ledger, lambda: Links(graph, fixed=fixed, fixed_inside=fixed_inside))
     return Account(before, size_of(graph), tuple(ledger.applied.values()))
 
 
@@ -172,11 +173,11 @@ def size_of(graph: Graph) -> Size:
     return Size(len(graph.operators), macs(graph), held)
 
 
-def _sweep(graph: Graph, rewrites: Sequence[Rewrite], ledger: Ledger, *, fixed: bool) -> None:
+def _sweep(graph: Graph, rewrites: Sequence[Rewrite], ledger: Ledger, linked: Callable[[], Links]) -> None:
     removed = remove_dead(graph)
     if removed:
         ledger.note(remove_dead.__name__, removed, graph)
-    links = Links(graph, fixed=fixed)
+    links = linked()
     changed = True
     while changed:
         changed = False
@@ -190,4 +191,4 @@ def _sweep(graph: Graph, rewrites: Sequence[Rewrite], ledger: Ledger, *, fixed: 
             ledger.note(rewrite.__name__, count, graph)
             if left:
                 ledger.times[remove_dead.__name__] = ledger.times.get(remove_dead.__name__, 0) + left
-            links = Links(graph, fixed=fixed)
+            links = linked()

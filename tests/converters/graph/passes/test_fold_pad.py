@@ -2,6 +2,10 @@
 
 import pytest
 
+from converters.graph.passes.fold_pad import fold_pad
+from converters.graph.passes.links import Links
+from device_agent.bundle import Quantization
+
 
 def _padded(b, tensor, amounts):
     shape = [size + sum(amount) for size, amount in zip(b.graph.tensors[tensor].shape, amounts, strict=True)]
@@ -41,3 +45,21 @@ def test_padded_channels(build, rewrite):
     b = build((1, 6, 6, 3))
     padded = _padded(b, "x", [(0, 0), (1, 1), (1, 1), (0, 1)])
     assert {} == rewrite(b.outputs(b.conv(padded, 4)))[0]
+
+
+def test_integers_of_another_zero(build):
+    """Where 0 is another integer behind the PAD than before it, the convolution would pad with it."""
+    for padding_zero, folds in ((3, 1), (5, 0)):
+        b = build((1, 6, 6, 3), "int8")
+        padded = _padded(b, "x", [(0, 0), (1, 1), (1, 1), (0, 0)])
+        b.graph.tensors["x"].quantization = Quantization((0.5,), (3,))
+        b.graph.tensors[padded].quantization = Quantization((0.5,), (padding_zero,))
+        assert folds == fold_pad(Links(b.outputs(b.conv(padded, 4))))
+
+
+def test_open_axes(build):
+    """What SAME pads depends on height and width, not on the batch."""
+    b = build((1, 6, 6, 3))
+    graph = b.outputs(b.conv(_padded(b, "x", [(0, 0), (1, 1), (1, 1), (0, 0)]), 4))
+    assert 0 == fold_pad(Links(graph, fixed=False))
+    assert 1 == fold_pad(Links(graph, fixed=False, fixed_inside=True))
