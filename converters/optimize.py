@@ -96,6 +96,9 @@ def optimize(path: Path, *, fix_shapes: bool = False) -> Optimization:
     except OSError as e:
         raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
     graph = read(source, where=str(path))
+    if fix_shapes:
+        for tensor in graph.tensors.values():
+            tensor.signature = None
     parsed = details.parse(source)
     lost = details.obstacle(parsed)
     if lost is not None:

@@ -131,7 +131,7 @@ class _File:
 
     def _tensor(self, name: str, tensor: Any) -> GraphTensor:
         if tensor.Sparsity() is not None:
-            raise self._unreadable(name, "it is stored as a sparse tensor", "Convert it without sparsity.")
+            raise self._unreadable(name, "it is stored sparse", "Convert it without sparsity.")
         if getattr(tensor, "ExternalBuffer", lambda: 0)():
             raise self._unreadable(name, "its data lie in another file", "Convert it into one file.")
         shape = tuple(self._ints(tensor.ShapeAsNumpy()))

@@ -100,7 +100,7 @@ def _plan(
             type=operator.type,
             name=operator.name,
             processor=processor.name if verdict.ok and verdict.becomes else None,
-            reason=_reason(verdict, processor, recipe),
+            reason=_reason(verdict, processor, recipe, kept=model.quantized is not None),
         )
         for operator, verdict in zip(model.operators, verdicts, strict=True)
     )
@@ -125,9 +125,10 @@ def _plan(
     )
 
 
-def _reason(verdict: Verdict, processor: Processor, recipe: Recipe) -> str:
+def _reason(verdict: Verdict, processor: Processor, recipe: Recipe, *, kept: bool) -> str:
     if not verdict.ok:
         return f"{processor.name} cannot: {verdict.reason}"
     if not verdict.becomes:
         return verdict.reason
-    return f"{processor.name} runs {verdict.reason} in {recipe.precision}"
+    quantized = ", as it was quantised before" if kept else ""
+    return f"{processor.name} runs {verdict.reason} in {recipe.precision}{quantized}"

@@ -63,6 +63,7 @@ def test_it_is_kept(quantised, integer):
     assert "full" == integer.quantized
     kept = made(integer, "int8", "float")
     assert ("int8", "integer") == (kept.plan.recipe.precision, kept.plan.recipe.io)
+    assert all("as it was quantised before" in operator.reason for operator in kept.plan.operators)
     assert kept.baseline is kept.artifact
     assert 0 == kept.fidelity.outputs[0].max_abs_diff
     assert quantised.artifact.inputs == kept.artifact.inputs

@@ -61,6 +61,17 @@ def test_a_fixed_batch_stays(tmp_path):
     assert (2, 3) == read(tmp_path, data, given).outputs[0].shape
 
 
+def test_a_batch_of_nothing(tmp_path):
+    """A file that states a batch of 0 and leaves it open gets the batch that is asked for."""
+
+    def empty(model):
+        image = next(tensor for tensor in model.subgraphs[0].tensors if tensor.name == b"image")
+        image.shape = [0, 8, 8, 2]
+
+    data = networks.edited(write(networks.convolutional()), empty)
+    assert (1, 8, 8, 2) == read(tmp_path, data, Shaping()).inputs[0].shape
+
+
 def test_a_batch_that_is_mixed_is_refused(tmp_path):
     """A model whose samples see each other gives another result in a batch: refused, not wrong."""
     with pytest.raises(InvalidRequest, match="does not keep the samples of a batch apart"):

@@ -8,7 +8,7 @@ import pytest
 from converters.backends.litert import LEAST_TFLITE_VERSION
 from converters.graph.passes import manager
 from converters.graph.passes.dead import remove_dead
-from converters.graph.versions import least_runtime
+from converters.graph.runtimes import least_runtime
 
 ROOT = Path(__file__).resolve().parents[4]
 EVERY = {rewrite.__name__: rewrite for rewrite in (*manager.REWRITES, *manager.FINAL, remove_dead)}
