@@ -15,11 +15,20 @@ from converters.artifact import Artifact
 from converters.model import Model
 from converters.partition.types import Plan, Recipe
 from converters.quantize.calibration import Calibration
-from converters.quantize.fidelity import Fidelity, check_float, measure, tensor_of, with_seen_range
+from converters.quantize.divergence import located
+from converters.quantize.fidelity import (
+    Fidelity,
+    check_float,
+    compare,
+    tensor_of,
+    tolerance_of,
+    with_seen_range,
+)
 from converters.quantize.quiet import quiet
+from converters.quantize.recording import recorded
 from device_agent import runtimes
 from device_agent.bundle import TensorSpec
-from device_agent.errors import InvalidRequest, UnsupportedOperator
+from device_agent.errors import FidelityError, InvalidRequest, UnsupportedOperator
 from device_agent.tensors import Tensor, pack
 
 if TYPE_CHECKING:
@@ -72,18 +81,22 @@ def convert(
     data = calibration or generated(model)
     in_float = plan.recipe.precision == "float32"
     fidelity = baseline_fidelity = None
+    # before anything is compiled, so that the source's runtime and the target's never hold weights together
+    expected = recorded(model, data, FIDELITY_SAMPLES) if backend.computes else None
     baseline = backend.compile(model, Recipe("float32", "float"), None, progress)
-    if backend.computes:
-        reference_name, reference = registry.reader(model.format).reference(model)
-        baseline_fidelity = measure(baseline, reference_name, reference, data, limit=FIDELITY_SAMPLES)
-        check_float(baseline_fidelity, baseline)
+    if expected is not None:
+        try:
+            baseline_fidelity = compare(baseline, expected.reference, data.source, expected.pairs(data))
+            check_float(baseline_fidelity, baseline, tolerance_of(model))
+        except FidelityError as e:
+            raise located(e, model, baseline, expected, data) from e
         baseline = with_seen_range(baseline, baseline_fidelity)
     if in_float:
         artifact, fidelity = baseline, baseline_fidelity
     else:
         artifact = backend.compile(model, plan.recipe, calibration, progress)
-        if backend.computes:
-            fidelity = measure(artifact, reference_name, reference, data, limit=FIDELITY_SAMPLES)
+        if expected is not None:
+            fidelity = compare(artifact, expected.reference, data.source, expected.pairs(data))
     golden_inputs, golden_outputs, count = golden(artifact, data)
     return Conversion(
         model=model,

@@ -36,6 +36,7 @@ class Model:
     operators: tuple[Operator, ...]
     parameters: int  # elements of all constants
     payload: Any = field(repr=False, eq=False)
+    precision: str = "float32"  # the least that its own operators compute in: float32, float16 or int8
 
     @property
     def name(self) -> str:

@@ -87,6 +87,7 @@ class LiteRTBackend:
                 rewrites["keep_biases"] = quantized.widened_channels
         else:
             data = write(graph)
+        del graph  # its constants are as large as the file
         compiled = read(data, where=model.path.name)
         layouts = {spec.name: spec.layout for spec in (*model.inputs, *model.outputs)}
         return Artifact(

@@ -112,6 +112,12 @@ class Context:
         """How a value's axes lie in its tensor; None for a constant, which lies as one likes."""
         return None if self.constant(name) is not None else self._values[name].order
 
+    def value(self, name: str) -> Value | None:
+        """How the graph holds a value; None for a constant, and for what is not in the graph (any more)."""
+        held = self._values.get(name)
+        tensor = self.graph.tensors.get(held.tensor) if held is not None else None
+        return held if tensor is not None and tensor.data is None else None
+
     def knows(self, name: str) -> bool:
         """Whether there is a value of this name."""
         return name in self._facts.types

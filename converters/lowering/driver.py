@@ -49,6 +49,7 @@ from converters.lowering.context import Context
 from converters.lowering.facts import STANDARD_DOMAINS, Facts, Step, analyse, inputs_of
 from converters.lowering.registry import CARRIED, Node, Refused, read_node
 from converters.lowering.widening import widened
+from converters.readers.base import Held
 from converters.verdict import Verdict
 
 _BECOMES = "becomes "
@@ -80,6 +81,28 @@ def lower(proto: onnx.ModelProto) -> tuple[Graph | None, tuple[Verdict, ...]]:
     Raises:
         InvalidModel: a node's inputs do not fit its operator.
     """
+    context, verdicts = _build(proto)
+    return (context.graph if context is not None else None), verdicts
+
+
+def held_values(proto: onnx.ModelProto) -> tuple[Held, ...]:
+    """What the graph that `lower` makes holds of the values that the file's own nodes compute, in order.
+
+    Empty where it makes none. What is a constant in the graph is left out.
+    """
+    context, _ = _build(proto)
+    found = []
+    for index, node in enumerate(proto.graph.node):
+        for name in node.output:
+            value = context.value(name) if context is not None and name else None
+            if value is not None:
+                inputs = tuple(read for read in node.input if read)
+                found.append(Held(name, index, inputs, value.tensor, value.order))
+    return tuple(found)
+
+
+def _build(proto: onnx.ModelProto) -> tuple[Context | None, tuple[Verdict, ...]]:
+    """The context with the whole graph in it, None if a verdict is a no; and the verdicts."""
     facts = facts_of(proto)
     context = Context(facts)
     for value in inputs_of(proto.graph):
@@ -99,7 +122,7 @@ def lower(proto: onnx.ModelProto) -> tuple[Graph | None, tuple[Verdict, ...]]:
         context.add_output(value.name)
     remove_dead(context.graph)
     verify(context.graph)
-    return context.graph, verdicts
+    return context, verdicts
 
 
 def _kind(operator: str, domain: str) -> str:

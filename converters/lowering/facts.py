@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from converters.lowering.flatten import STANDARD_DOMAINS, Known, Step, expand, subgraphs
+from converters.lowering.weights import array_of
 from device_agent.errors import InvalidModel
 
 __all__ = ["STANDARD_DOMAINS", "Facts", "Step", "ValueType", "analyse", "dtype_name", "inputs_of", "opset_of"]
@@ -84,11 +85,7 @@ def analyse(proto: onnx.ModelProto, native: Callable[[str], bool]) -> Facts:
     for value in inputs_of(proto.graph):
         analysis.note_type(value.name, value.type)
     for tensor in proto.graph.initializer:
-        try:
-            array = numpy_helper.to_array(tensor)
-        except Exception as e:  # a tensor that does not hold what it states: almost any exception
-            raise InvalidModel("an initializer cannot be read", where=tensor.name, got=str(e)) from e
-        analysis.note_constant(tensor.name, array)
+        analysis.note_constant(tensor.name, array_of(tensor))
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
     pending = deque(Step(index, node, opsets) for index, node in enumerate(proto.graph.node))
     known = Known(analysis.types, analysis.arrays, native)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from converters.model import Model, Operator
+from converters.readers import onnx_file
+from converters.readers.base import Trace
 from device_agent.bundle import TensorSpec
-from device_agent.errors import EdgeError, FileMissing, InvalidModel, MissingDependency
+from device_agent.errors import EdgeError, InvalidModel
 from device_agent.tensors import DTYPES
 
 if TYPE_CHECKING:
@@ -25,12 +26,17 @@ if TYPE_CHECKING:
     from converters.shaping import Shaping
     from converters.verdict import Verdict
 
-_INSTALL = "pip install edge-deployment-sdk"
+
+_QUANTISING = frozenset(("DynamicQuantizeLinear", "QuantizeLinear"))
 
 
 @frozen
 class OnnxReader:
-    """Reads ONNX files; see `readers.base.Reader`. The payload of its models is an `onnx.ModelProto`."""
+    """Reads ONNX files; see `readers.base.Reader` and `Tracing`.
+
+    The payload of its models is an `onnx.ModelProto` whose large initializers stay in their files: see
+    `lowering.weights`.
+    """
 
     name: str = "onnx"
     suffixes: tuple[str, ...] = (".onnx",)
@@ -44,16 +50,16 @@ class OnnxReader:
             InvalidModel: truncated, corrupt, not ONNX, or an input stays open.
             MissingDependency: onnx is not installed.
         """
-        data = _bytes(path)
-        proto = _parse(path, data)
+        file = onnx_file.open_file(path)
+        proto = file.proto
         _fix_inputs(path, proto, shaping.batch)
         facts = _analyse(path, proto)
         layouts = _layouts(proto)
         return Model(
             path=path,
             format=self.name,
-            sha256=hashlib.sha256(data).hexdigest(),
-            size_bytes=len(data),
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
             inputs=tuple(_spec(path, facts, v, layouts.get(v.name)) for v in _inputs(proto)),
             outputs=tuple(_spec(path, facts, v, None) for v in proto.graph.output),
             operators=tuple(
@@ -62,6 +68,7 @@ class OnnxReader:
             ),
             parameters=sum(_elements(tensor.dims) for tensor in proto.graph.initializer),
             payload=proto,
+            precision=_precision(proto, facts),
         )
 
     def lower(self, model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:
@@ -77,62 +84,20 @@ class OnnxReader:
             InvalidModel: ONNX Runtime cannot load or run the model.
             MissingDependency: it is not installed.
         """
-        try:
-            import onnxruntime
-        except ImportError as e:
-            raise MissingDependency("onnxruntime is missing", next_step=_INSTALL) from e
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # its warnings are about the file, and we judge that ourselves
-        try:
-            session = onnxruntime.InferenceSession(
-                model.payload.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as e:  # onnxruntime's exceptions have no common base of its own
-            raise _invalid(model.path, "ONNX Runtime cannot load it", e) from e
-        outputs = [spec.name for spec in model.outputs]
+        from converters.readers import onnx_session
 
-        def run(inputs: Arrays) -> dict[str, np.ndarray]:
-            try:
-                return dict(zip(outputs, session.run(outputs, dict(inputs)), strict=True))
-            except Exception as e:
-                raise _invalid(model.path, "ONNX Runtime cannot run it", e) from e
+        run = onnx_session.runner(model.payload, [spec.name for spec in model.outputs], model.path)
+        return onnx_session.name(), run
 
-        return f"onnxruntime {onnxruntime.__version__}", run
+    def trace(self, model: Model) -> Trace:
+        """Which tensors of the lowered graph hold which values of the file; see `readers.base.Tracing`."""
+        from converters.lowering.driver import held_values
+        from converters.readers import onnx_session
 
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as e:
-        raise FileMissing("no such model file", where=str(path)) from e
-    except OSError as e:
-        raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
-
-
-def _parse(path: Path, data: bytes) -> onnx.ModelProto:
-    """The file as a checked proto, its external data loaded and its functions inlined."""
-    try:
-        import onnx
-        from onnx import inliner
-    except ImportError as e:
-        raise MissingDependency("onnx is missing", next_step=_INSTALL) from e
-    try:
-        proto = onnx.load_model_from_string(data)
-    except Exception as e:  # protobuf's DecodeError has a different home in each of its implementations
-        raise _invalid(path, "not an ONNX file, or a truncated one", e) from e
-    if not proto.graph.node and not proto.graph.output:
-        raise _invalid(path, "not an ONNX file: it holds no graph")
-    try:
-        onnx.load_external_data_for_model(proto, str(path.parent))
-    except Exception as e:
-        raise _invalid(path, "its external data cannot be read", e) from e
-    try:
-        onnx.checker.check_model(proto)
-        if proto.functions:
-            proto = inliner.inline_local_functions(proto)
-    except Exception as e:  # ValidationError, and ValueError above two gigabytes
-        raise _invalid(path, "the ONNX checker refuses it", e) from e
-    return proto
+        return Trace(
+            held_values(model.payload),
+            lambda names: onnx_session.runner(model.payload, names, model.path),
+        )
 
 
 def _inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -208,6 +173,14 @@ def _spec(path: Path, facts: Facts, value: Any, layout: str | None) -> TensorSpe
     return TensorSpec(value.name, dtype, shape, layout)
 
 
+def _precision(proto: onnx.ModelProto, facts: Facts) -> str:
+    """The least that the file's operators compute in; weights that are only stored in less are not meant."""
+    kinds = {node.op_type for node in proto.graph.node}
+    if any(kind in _QUANTISING or kind.startswith("QLinear") or kind.endswith("Integer") for kind in kinds):
+        return "int8"
+    return "float16" if facts.halves else "float32"
+
+
 def _layouts(proto: onnx.ModelProto) -> dict[str, str]:
     """The layouts of inputs that are images for certain: what a convolution reads, or a transpose to it."""
     windows = {"Conv", "MaxPool", "AveragePool", "GlobalAveragePool"}
@@ -231,13 +204,6 @@ def _elements(dims: Any) -> int:
     for size in dims:
         total *= size
     return total
-
-
-def _invalid(path: Path, what: str, cause: Exception | None = None) -> InvalidModel:
-    got = " ".join(str(cause).split())[:400] if cause is not None else None
-    return InvalidModel(
-        what, where=str(path), got=got or None, next_step="Copy the file again, or export it anew."
-    )
 
 
 reader = OnnxReader()
