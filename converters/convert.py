@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from converters import registry
 from converters.artifact import Artifact
+from converters.memory import hand_back
 from converters.model import Model
 from converters.partition.types import Plan, Recipe
 from converters.quantize.calibration import Calibration
@@ -84,6 +85,7 @@ def convert(
     # before anything is compiled, so that the source's runtime and the target's never hold weights together
     expected = recorded(model, data, FIDELITY_SAMPLES) if backend.computes else None
     baseline = backend.compile(model, Recipe("float32", "float"), None, progress)
+    hand_back()
     if expected is not None:
         try:
             baseline_fidelity = compare(baseline, expected.reference, data.source, expected.pairs(data))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from converters import registry
 from converters.artifact import Artifact
+from converters.memory import hand_back
 from converters.verdict import Verdict
 from device_agent.bundle import TensorSpec
 from device_agent.errors import UnsupportedOperator
@@ -78,6 +79,7 @@ class LiteRTBackend:
         if graph is None:
             raise _refused(model, verdicts)
         rewrites = dict(passes.run(graph))
+        hand_back()  # what lowering read and rewrites replaced is as large as the graph
         progress("lowering", 1, 1)
         is_int8 = recipe.precision == "int8"
         if is_int8:

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 from attrs import field, frozen
 
 from converters import registry
+from converters.memory import hand_back
 from converters.quantize.fidelity import spread
 
 if TYPE_CHECKING:
@@ -55,4 +56,6 @@ def recorded(model: Model, data: Calibration, limit: int) -> Recording:
         outputs = reference(sample)
         for output in names:
             np.save(file, outputs[output], allow_pickle=False)
+    del reference
+    hand_back()
     return Recording(name, limit, names, file)
