@@ -26,10 +26,10 @@ from converters.quantize.fidelity import (
     with_seen_range,
 )
 from converters.quantize.quiet import quiet
-from converters.quantize.recording import recorded
+from converters.quantize.recording import Recording, recorded
 from device_agent import runtimes
 from device_agent.bundle import TensorSpec
-from device_agent.errors import FidelityError, InvalidRequest, UnsupportedOperator
+from device_agent.errors import FidelityError, InvalidModel, InvalidRequest, UnsupportedOperator
 from device_agent.tensors import Tensor, pack
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FIDELITY_SAMPLES = 200  # enough for a steady SNR; more would only make `convert` wait
 GOLDEN_SAMPLES = 4
 GENERATED_SAMPLES = 8
+_INTEGERS_BELOW = (10, 2, 1)  # tried in turn
 
 
 @frozen
@@ -79,11 +80,12 @@ def convert(
     if not plan.accepted:
         raise refused(plan)
     backend = registry.backend(plan.segments[0].backend)
-    data = calibration or generated(model)
     in_float = plan.recipe.precision == "float32"
     fidelity = baseline_fidelity = None
-    # before anything is compiled, so that the source's runtime and the target's never hold weights together
-    expected = recorded(model, data, FIDELITY_SAMPLES) if backend.computes else None
+    data, expected = calibration or generated(model), None
+    if backend.computes:
+        # before anything is compiled: the source's runtime and the target's never hold weights together
+        data, expected = _sources_outputs(model, calibration)
     baseline = backend.compile(model, Recipe("float32", "float"), None, progress)
     hand_back()
     if expected is not None:
@@ -126,23 +128,49 @@ def refused(plan: Plan) -> UnsupportedOperator:
     )
 
 
-def generated(model: Model) -> Calibration:
-    """Seeded inputs, uniform in [0, 1) (0..9 for integers): to compare float models, never to calibrate."""
+def _sources_outputs(model: Model, calibration: Calibration | None) -> tuple[Calibration, Recording]:
+    """The samples to compare on, and what the source computes of them.
+
+    Generated integers may be what the source cannot run on: indices past the end of a table (token types),
+    lengths past the end of a sequence. So they are drawn from fewer, down to zeros, until it can.
+
+    Raises:
+        InvalidModel: the source cannot be run, on any of them.
+    """
+    if calibration is not None:
+        return calibration, recorded(model, calibration, FIDELITY_SAMPLES)
+    for below in _INTEGERS_BELOW:
+        data = generated(model, below=below)
+        try:
+            return data, recorded(model, data, FIDELITY_SAMPLES)
+        except InvalidModel as e:
+            cause = e
+    raise InvalidModel(
+        "the source model cannot be run on generated inputs",
+        where=str(model.path),
+        got=str(cause.got),
+        next_step="Give samples of real inputs: `--calibration samples.npz`.",
+    ) from cause
+
+
+def generated(model: Model, *, below: int = _INTEGERS_BELOW[0]) -> Calibration:
+    """Seeded inputs, uniform in [0, 1), integers below `below`: to compare float models, never to calibrate."""
     import numpy as np
 
     def samples() -> Iterator[dict[str, np.ndarray]]:
         generator = np.random.default_rng(0)
         for _ in range(GENERATED_SAMPLES):
-            yield {spec.name: _draw(generator, spec) for spec in model.inputs}
+            yield {spec.name: _draw(generator, spec, below) for spec in model.inputs}
 
     return Calibration("generated inputs, uniform in [0, 1)", GENERATED_SAMPLES, samples)
 
 
-def _draw(generator: np.random.Generator, spec: TensorSpec) -> np.ndarray:
+def _draw(generator: np.random.Generator, spec: TensorSpec, below: int) -> np.ndarray:
     if spec.dtype.startswith("float"):
         return generator.random(spec.shape).astype(spec.dtype)
-    high = 2 if spec.dtype == "bool" else 10
-    return generator.integers(0, high, spec.shape).astype(spec.dtype)
+    return generator.integers(0, min(below, 2) if spec.dtype == "bool" else below, spec.shape).astype(
+        spec.dtype
+    )
 
 
 def golden(artifact: Artifact, data: Calibration) -> tuple[bytes, bytes, int]:

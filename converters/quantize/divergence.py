@@ -165,7 +165,7 @@ def _named(
     if off is not None:
         got = f"a difference of {off.difference:.3g} where its values span {off.span:.3g}"
     agree = f"; what it reads ({read}) still agrees" if read else ""
-    stage = " after the rewrites, not before them" if rewritten else ""
+    stage = " after the rewrites, not before them," if rewritten else ""
     tolerance = tolerance_of(model)
     return FidelityError(
         f"{error.what}; the first tensor that deviates{stage} is {value.name!r}",

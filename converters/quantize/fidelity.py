@@ -163,7 +163,7 @@ def tolerance_of(model: Model) -> float:
     return TOLERANCES[model.precision]
 
 
-def check_float(fidelity: Fidelity, artifact: Artifact, tolerance: float) -> None:
+def check_float(fidelity: Fidelity, artifact: Artifact, tolerance: float = TOLERANCES["float32"]) -> None:
     """Refuse a float conversion that does not compute what its source computes.
 
     Raises:

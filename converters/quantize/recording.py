@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
@@ -50,12 +51,14 @@ def recorded(model: Model, data: Calibration, limit: int) -> Recording:
     import numpy as np
 
     name, reference = registry.reader(model.format).reference(model)
-    file = tempfile.TemporaryFile(prefix="edge-")  # noqa: SIM115 - closed with the recording
     names = tuple(spec.name for spec in model.outputs)
+    file = tempfile.TemporaryFile(prefix="edge-")  # noqa: SIM115 - closed when nothing refers to the recording
+    made = Recording(name, limit, names, file)
+    weakref.finalize(made, file.close)
     for sample in spread(data, limit):
         outputs = reference(sample)
         for output in names:
             np.save(file, outputs[output], allow_pickle=False)
     del reference
     hand_back()
-    return Recording(name, limit, names, file)
+    return made

@@ -1,4 +1,4 @@
-"""An ONNX file as a checked message: recognised, parsed, its external data found, of a version that is known."""
+"""An ONNX file as a checked message: recognised, parsed, its external data found, its versions known."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def _upgraded(path: Path, proto: onnx.ModelProto) -> onnx.ModelProto:
     if not any(is_external(tensor) for tensor in proto.graph.initializer):
         try:
             return version_converter.convert_version(proto, OLDEST_OPSET)
-        except Exception as e:  # the C++ side throws several kinds
+        except Exception as e:  # noqa: BLE001 - the C++ side throws several kinds; raised from it below
             cause = e
     raise InvalidModel(
         "its operator set is too old, and onnx cannot convert it to a newer one",

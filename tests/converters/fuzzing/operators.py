@@ -475,8 +475,8 @@ def recurrent(b: Builder) -> None:
 
 GROWTHS: tuple[Growth, ...] = (
     unary, unary, guarded, clip, binary, binary, binary, prelu, conv, conv, conv, conv_transpose, pool, pool,
-    normalize, normalize, matmul, matmul, reshape, reshape, transpose, transpose, axes, concat, concat, slice_,
-    split, pad, reduce, reduce, gather, scatter, rearrange, resize, compare, integers, several, recurrent,
+    normalize, normalize, matmul, matmul, reshape, reshape, transpose, transpose, axes, concat, concat,
+    slice_, split, pad, reduce, reduce, gather, scatter, rearrange, resize, compare, integers, several, recurrent,
 )  # fmt: skip
 
 
