@@ -154,7 +154,7 @@ def _sources_outputs(model: Model, calibration: Calibration | None) -> tuple[Cal
 
 
 def generated(model: Model, *, below: int = _INTEGERS_BELOW[0]) -> Calibration:
-    """Seeded inputs, uniform in [0, 1), integers below `below`: to compare float models, never to calibrate."""
+    """Seeded inputs, uniform in [0, 1), integers below `below`: to compare with, never to calibrate."""
     import numpy as np
 
     def samples() -> Iterator[dict[str, np.ndarray]]:

@@ -135,8 +135,16 @@ class Context:
     # --- tensors
 
     def bind(self, name: str, tensor: str, order: Order | None = None) -> None:
-        """Say that this tensor holds the ONNX value `name`, in ONNX's order if none is given."""
-        self._values[name] = Value(tensor, order or layout.identity(len(self.shape(name))))
+        """Say that this tensor holds the ONNX value `name`, in ONNX's order if none is given.
+
+        Raises:
+            Refused: the tensor has another shape than the value, which its node's attributes contradict.
+        """
+        shape, held = self.shape(name), self.graph.tensors[tensor].shape
+        order = layout.identity(len(shape)) if order is None else order
+        if len(order) != len(shape) or layout.physical(shape, order) != held:
+            raise Refused("its attributes contradict its shape", got=list(held), limit=list(shape))
+        self._values[name] = Value(tensor, order)
 
     def tensor(self, name: str) -> str:
         """The tensor that holds a value, in whatever order it lies (a constant in ONNX's)."""

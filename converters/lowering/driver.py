@@ -65,6 +65,7 @@ _UNDECIDED = {
     "Range": "its length is known",
     "Unique": "how many elements it finds is known",
 }
+_TAKE_INFINITY = ("Clip", "Pad")
 _TAKE_EMPTY = ("Concat", "Split")  # operands without elements, which they leave out
 
 
@@ -187,6 +188,9 @@ def _lower(context: Context, facts: Facts, node: Node, domain: str) -> None:
             "there is no lowering of this operator yet",
             help="Replace it in the source model, or leave the part that holds it out of the export.",
         )
+    for name, value in node.attributes.items():
+        if isinstance(value, float) and not math.isfinite(value) and node.type not in _TAKE_INFINITY:
+            raise Refused(f"its attribute {name} is not a finite number", got=value)
     for name in (*node.inputs, *node.outputs):
         if name is None:
             continue

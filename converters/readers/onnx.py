@@ -145,8 +145,11 @@ def _analyse(path: Path, proto: onnx.ModelProto) -> Facts:
     except EdgeError as e:
         place = f"{path}: {e.where}" if e.where else str(path)
         raise InvalidModel(e.what, where=place, got=e.got, next_step=e.next_step) from e
+    made = {name for step in facts.steps for name in step.node.output}
     for value in proto.graph.output:
         known = facts.types.get(value.name)
+        if known is None and value.name not in made:
+            raise InvalidModel("nothing computes this output", where=f"{path}: output {value.name!r}")
         if known is not None and value.type.HasField("tensor_type"):
             element = value.type.tensor_type.elem_type
             value.type.CopyFrom(helper.make_tensor_type_proto(element, known.shape))
@@ -158,6 +161,13 @@ def _spec(path: Path, facts: Facts, value: Any, layout: str | None) -> TensorSpe
 
     tensor = value.type.tensor_type
     known = facts.types.get(value.name)
+    if not value.type.HasField("tensor_type"):
+        raise InvalidModel(
+            "an input or output is not a tensor",
+            where=f"{path}: {value.name!r}",
+            got=str(value.type.WhichOneof("value")).removesuffix("_type"),
+            next_step="Export the model with tensors at its ends.",
+        )
     if known is not None:
         dtype, shape = "float16" if value.name in facts.halves else known.dtype, known.shape
     else:

@@ -101,6 +101,10 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
         raise invalid(path, "not an ONNX file: it holds no graph")
     if not proto.graph.output:
         raise invalid(path, "its graph has no output")
+    for value in proto.graph.input:
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_value < 0:  # some exporters mean an open one; ONNX's own C++ ends the process
+                dimension.Clear()
     return proto
 
 
@@ -134,31 +138,30 @@ def _located(path: Path, tensor: onnx.TensorProto, entries: dict[str, str]) -> t
     place = f"{path}: initializer {tensor.name!r}"
     name = entries.get("location", "")
     folder = path.parent.resolve()
-    file = folder / name
     try:
-        inside = bool(name) and not Path(name).is_absolute() and file.resolve().is_relative_to(folder)
-        if not inside:
-            raise InvalidModel(
-                "its external data lies outside the model's folder",
-                where=place,
-                got=repr(name),
-                expected="a file beside the model",
-                next_step="Put the file beside the model and export it anew with that name.",
-            )
-        if not file.is_file():
-            raise InvalidModel(
-                "the file of its external data is missing",
-                where=place,
-                got=f"no file {str(file)!r}",
-                next_step=f"Copy {Path(name).name!r} into the model's folder.",
-            )
-        offset = int(entries.get("offset", "0"))
-        stated = entries.get("length")
+        file = (folder / name).resolve()
+        there = file.is_file()
+        held = file.stat().st_size if there else 0
         needed = size_bytes(tensor)
-        length = int(stated) if stated else (needed or 0)
-        held = file.stat().st_size
-    except (OSError, ValueError, TypeError) as e:
+        offset = int(entries.get("offset") or 0)
+        length = int(entries.get("length") or needed or 0)
+    except (OSError, TypeError, ValueError, KeyError) as e:
         raise invalid(path, f"the external data of initializer {tensor.name!r} cannot be read", e) from e
+    if not name or Path(name).is_absolute() or not file.is_relative_to(folder):
+        raise InvalidModel(
+            "its external data lies outside the model's folder",
+            where=place,
+            got=repr(name),
+            expected="a file beside the model",
+            next_step="Put the file beside the model and export it anew with that name.",
+        )
+    if not there:
+        raise InvalidModel(
+            "the file of its external data is missing",
+            where=place,
+            got=f"no file {str(file)!r}",
+            next_step=f"Copy {file.name!r} into the model's folder.",
+        )
     if needed is None or length != needed or offset < 0 or offset + length > held:
         raise InvalidModel(
             "its external data does not hold what the initializer states",
@@ -242,6 +245,7 @@ def _check(path: Path, proto: onnx.ModelProto) -> None:
 
 def _upgraded(path: Path, proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model at the oldest operator set that is read; itself where it is of that or a later one."""
+    import onnx
     from onnx import version_converter
 
     from converters.lowering.facts import opset_of
@@ -253,7 +257,9 @@ def _upgraded(path: Path, proto: onnx.ModelProto) -> onnx.ModelProto:
     cause: Exception | None = None
     if not any(is_external(tensor) for tensor in proto.graph.initializer):
         try:
-            return version_converter.convert_version(proto, OLDEST_OPSET)
+            made = version_converter.convert_version(proto, OLDEST_OPSET)
+            onnx.checker.check_model(made)  # it lets through what it has no rule for
+            return made
         except Exception as e:  # noqa: BLE001 - the C++ side throws several kinds; raised from it below
             cause = e
     raise InvalidModel(
