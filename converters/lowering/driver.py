@@ -66,6 +66,17 @@ _UNDECIDED = {
     "Unique": "how many elements it finds is known",
 }
 _TAKE_INFINITY = ("Clip", "Pad")
+_FLAGS = (
+    "ceil_mode",
+    "count_include_pad",
+    "exclusive",
+    "keepdims",
+    "largest",
+    "reverse",
+    "sorted",
+    "transA",
+    "transB",
+)
 _TAKE_EMPTY = ("Concat", "Split")  # operands without elements, which they leave out
 
 
@@ -188,9 +199,11 @@ def _lower(context: Context, facts: Facts, node: Node, domain: str) -> None:
             "there is no lowering of this operator yet",
             help="Replace it in the source model, or leave the part that holds it out of the export.",
         )
-    for name, value in node.attributes.items():
+    for attribute, value in node.attributes.items():
         if isinstance(value, float) and not math.isfinite(value) and node.type not in _TAKE_INFINITY:
-            raise Refused(f"its attribute {name} is not a finite number", got=value)
+            raise Refused(f"its attribute {attribute} is not a finite number", got=value)
+        if attribute in _FLAGS and value not in (0, 1):  # runtimes take other numbers for yes or for no
+            raise Refused(f"its attribute {attribute} is neither 0 nor 1", got=value)
     for name in (*node.inputs, *node.outputs):
         if name is None:
             continue

@@ -19,6 +19,7 @@ from device_agent.errors import InvalidModel
 __all__ = ["STANDARD_DOMAINS", "Facts", "Step", "ValueType", "analyse", "dtype_name", "inputs_of", "opset_of"]
 
 _MAX_FOLDED = 1 << 26  # elements: nothing that a device could hold is larger
+_MAX_ARRAY = 1 << 48  # elements: NumPy takes no more, however little memory they need
 _MAX_INFERRED = 1 << 10  # elements of constants that shape inference may look into
 _MAX_STEPS = 20_000  # nodes after everything is taken apart; a Loop within a Loop may grow without end
 _OF_SHAPE = ("EyeLike", "OptionalHasElement", "Shape", "Size")
@@ -223,7 +224,7 @@ class _Analysis:
         if node.op_type in _OF_SHAPE and names and names[0] in self.facts.types:
             # only the type of the input matters: an array that takes no memory stands for it
             element = dtype_name(self.types[names[0]].tensor_type.elem_type)
-            if element != "str":
+            if element != "str" and math.prod(self.facts.types[names[0]].shape) < _MAX_ARRAY:
                 return {names[0]: np.broadcast_to(np.zeros((), element), self.facts.types[names[0]].shape)}
         if all(name in self.arrays for name in names):
             return {name: self.arrays[name] for name in names}

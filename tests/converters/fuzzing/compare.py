@@ -18,6 +18,7 @@ from converters.shaping import Shaping
 from device_agent.errors import EdgeError
 
 TOLERANCE = 1e-4  # of an output's greatest magnitude
+HUGE = 1e15
 
 
 @frozen
@@ -44,22 +45,32 @@ def compare(proto: onnx.ModelProto, inputs: Mapping[str, np.ndarray], folder: Pa
     path = folder / "random.onnx"
     path.write_bytes(proto.SerializeToString())
     try:
-        graph, verdicts = reader.lower(reader.read(path, Shaping()))
+        model = reader.read(path, Shaping())
+        graph, verdicts = reader.lower(model)
     except EdgeError as e:
         return Outcome("refused", str(e))
     if graph is None:
         return Outcome("refused", "; ".join(str(verdict) for verdict in verdicts if not verdict.ok))
+    if any(feeds[spec.name].shape != spec.shape for spec in model.inputs):
+        return Outcome("unrunnable", "an open dimension became another than the inputs have")
     for stage in ("lowered", "rewritten"):
         if stage == "rewritten":
             passes.run(graph)
         got = run(write(graph), feeds)
         for name, wanted in zip(names, expected, strict=True):
+            if wanted.dtype.kind == "f" and not _tame(wanted):
+                continue
             why = difference(wanted, got[name])
             if why and not _steep(session, names, feeds, names.index(name), wanted):
                 return Outcome("wrong", f"{stage}: output {name}: {why}")
             if why:
                 return Outcome("steep", why)
     return Outcome("equal")
+
+
+def _tame(array: np.ndarray) -> bool:
+    """Whether all of it is finite and of ordinary size: what overflows on the way is no fault."""
+    return bool((np.abs(array) < HUGE).all())
 
 
 def run(data: bytes, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

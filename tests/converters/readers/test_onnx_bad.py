@@ -259,7 +259,7 @@ def test_old_operator_set(told):
 
 def test_too_old_operator_set(told):
     """What onnx's converter cannot bring up is refused with the version."""
-    proto = model([helper.make_node("Upsample", ["x"], ["y"], height_scale=2.0, width_scale=2.0)], inputs={"x": [1, 1, 2, 2]}, outputs={"y": [1, 1, 4, 4]}, opset=1)  # fmt: skip
+    proto = model([helper.make_node("Pad", ["x"], ["y"], paddings=[0, 0, 0, 0, 0, 0, 2, 2])], inputs={"x": [1, 1, 2, 2]}, outputs={"y": [1, 1, 4, 4]}, opset=1)  # fmt: skip
     found = told(proto)
     assert 4 == found.code
     assert "operator set" in found.error["error"]
