@@ -204,6 +204,10 @@ def _lower(context: Context, facts: Facts, node: Node, domain: str) -> None:
             raise Refused(f"its attribute {attribute} is not a finite number", got=value)
         if attribute in _FLAGS and value not in (0, 1):  # runtimes take other numbers for yes or for no
             raise Refused(f"its attribute {attribute} is neither 0 nor 1", got=value)
+        if attribute == "axis" and node.inputs and node.inputs[0] in facts.types:
+            rank = len(facts.types[node.inputs[0] or ""].shape) + 1  # some put an axis in
+            if not -rank <= value <= rank:
+                raise Refused("its axis is none that its input has", got=value, limit=rank - 1)
     for name in (*node.inputs, *node.outputs):
         if name is None:
             continue

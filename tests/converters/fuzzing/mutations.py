@@ -17,11 +17,45 @@ _NUMBERS = (-(1 << 63), -(1 << 31), -7, -1, 0, 1, 2, 3, 255, 1 << 16, 1 << 31, 1
 _FLOATS = (0.0, -1.0, 1e-30, 1e30, float("nan"), float("inf"))
 _NAMES = ("", "x", "input1", "constant2", "value3", "a/b", "\u00e9\u4e2d", "y" * 300)
 _TYPES = (
-    "Add", "Conv", "Concat", "Gather", "If", "Loop", "Scan", "LSTM", "MatMul", "Pad", "Reshape", "Resize", "Slice",
-    "Split", "TopK", "Transpose", "Cast", "Einsum", "SequenceConstruct", "Optional", "NonZero", "Frobnicate",
-    "QLinearConv", "DequantizeLinear", "StringConcat", "Where", "Constant", "ConstantOfShape", "Expand", "Tile",
-    "GridSample", "Attention", "CumSum", "OneHot", "ReduceSum", "Range", "BatchNormalization", "Unsqueeze",
-)  # fmt: skip
+    "Add",
+    "Conv",
+    "Concat",
+    "Gather",
+    "If",
+    "Loop",
+    "Scan",
+    "LSTM",
+    "MatMul",
+    "Pad",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "Split",
+    "TopK",
+    "Transpose",
+    "Cast",
+    "Einsum",
+    "SequenceConstruct",
+    "Optional",
+    "NonZero",
+    "Frobnicate",
+    "QLinearConv",
+    "DequantizeLinear",
+    "StringConcat",
+    "Where",
+    "Constant",
+    "ConstantOfShape",
+    "Expand",
+    "Tile",
+    "GridSample",
+    "Attention",
+    "CumSum",
+    "OneHot",
+    "ReduceSum",
+    "Range",
+    "BatchNormalization",
+    "Unsqueeze",
+)
 
 
 def _one(generator: np.random.Generator, items: Any) -> Any:
@@ -91,7 +125,7 @@ def attribute_removed(generator: np.random.Generator, model: onnx.ModelProto) ->
 def attribute_kind(generator: np.random.Generator, model: onnx.ModelProto) -> None:
     node = _one(generator, [node for node in model.graph.node if node.attribute])
     if node is not None:
-        _one(generator, node.attribute).type = int(generator.integers(0, 16))
+        _one(generator, node.attribute).type = int(generator.integers(0, 15))
 
 
 def operand(generator: np.random.Generator, model: onnx.ModelProto) -> None:
@@ -219,10 +253,27 @@ def sparse(generator: np.random.Generator, model: onnx.ModelProto) -> None:
 
 
 MUTATIONS: tuple[Mutation, ...] = (
-    operator_type, attribute_value, attribute_value, attribute_added, attribute_removed, attribute_kind, operand,
-    operand, operand_count, node_order, node_count, node_domain, versions, end_shape, end_shape, end_type,
-    end_name, weight, weight, sparse,
-)  # fmt: skip
+    operator_type,
+    attribute_value,
+    attribute_value,
+    attribute_added,
+    attribute_removed,
+    attribute_kind,
+    operand,
+    operand,
+    operand_count,
+    node_order,
+    node_count,
+    node_domain,
+    versions,
+    end_shape,
+    end_shape,
+    end_type,
+    end_name,
+    weight,
+    weight,
+    sparse,
+)
 
 
 def mutated(seed: int) -> tuple[bytes, dict[str, np.ndarray]]:

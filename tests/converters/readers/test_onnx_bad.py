@@ -107,8 +107,10 @@ def test_truncated(told, command):
 
 REFUSED = {
     "cycle": (
-        lambda: model([helper.make_node("Relu", ["b"], ["a"], "one"), helper.make_node("Relu", ["a"], ["b"])],
-                      outputs={"b": [1, 4]}),
+        lambda: model(
+            [helper.make_node("Relu", ["b"], ["a"], "one"), helper.make_node("Relu", ["a"], ["b"])],
+            outputs={"b": [1, 4]},
+        ),
         "'b' of node",
     ),
     "duplicate value": (
@@ -116,14 +118,19 @@ REFUSED = {
         "'y' has been used",
     ),
     "duplicate initializer": (
-        lambda: _doubled(model([helper.make_node("Add", ["x", "w"], ["y"])], weights={"w": np.ones(4, np.float32)})),
+        lambda: _doubled(
+            model([helper.make_node("Add", ["x", "w"], ["y"])], weights={"w": np.ones(4, np.float32)})
+        ),
         "w",
     ),
     "unknown value": (lambda: model([helper.make_node("Add", ["x", "nowhere"], ["y"])]), "nowhere"),
     "unknown operator": (lambda: model([helper.make_node("Frobnicate", ["x"], ["y"])]), "Frobnicate"),
     "unknown domain": (lambda: model([helper.make_node("Relu", ["x"], ["y"], domain="mine")]), "mine"),
     "contradicting shapes": (
-        lambda: model([helper.make_node("MatMul", ["x", "w"], ["y"], "product")], weights={"w": np.ones((3, 2), np.float32)}),
+        lambda: model(
+            [helper.make_node("MatMul", ["x", "w"], ["y"], "product")],
+            weights={"w": np.ones((3, 2), np.float32)},
+        ),
         "product",
     ),
     "newer operator set": (lambda: model(opset=999), "999"),
@@ -132,16 +139,20 @@ REFUSED = {
     "no nodes": (lambda: model([], outputs={"y": [1, 4]}), "y"),
     "no output": (lambda: model(outputs={}), "no output"),
     "sequence output": (
-        lambda: _sequence(model([helper.make_node("SequenceConstruct", ["x"], ["y"], "collect")])), "y",
+        lambda: _sequence(model([helper.make_node("SequenceConstruct", ["x"], ["y"], "collect")])),
+        "y",
     ),
     "string weights": (
-        lambda: model([helper.make_node("Identity", ["w"], ["y"])], weights={"w": np.array(["a"], object)}), "str",
+        lambda: model([helper.make_node("Identity", ["w"], ["y"])], weights={"w": np.array(["a"], object)}),
+        "str",
     ),
     "negative dimension": (
-        lambda: _negative(model([helper.make_node("Add", ["x", "w"], ["y"])], weights={"w": np.ones(4, np.float32)})),
+        lambda: _negative(
+            model([helper.make_node("Add", ["x", "w"], ["y"])], weights={"w": np.ones(4, np.float32)})
+        ),
         "'w'",
     ),
-}  # fmt: skip
+}
 
 
 def _with(proto: onnx.ModelProto, **fields: int) -> onnx.ModelProto:
@@ -198,18 +209,23 @@ def test_operators_of_other_domains(told, domain, operator):
 
 
 ACCEPTED = {
-    "output is an input": lambda: model([helper.make_node("Relu", ["x"], ["y"])], outputs={"y": [1, 4], "x": [1, 4]}),
+    "output is an input": lambda: model(
+        [helper.make_node("Relu", ["x"], ["y"])], outputs={"y": [1, 4], "x": [1, 4]}
+    ),
     "output is an initializer": lambda: model(
-        [helper.make_node("Relu", ["x"], ["y"])], outputs={"y": [1, 4], "w": [2]}, weights={"w": np.ones(2, np.float32)}
+        [helper.make_node("Relu", ["x"], ["y"])],
+        outputs={"y": [1, 4], "w": [2]},
+        weights={"w": np.ones(2, np.float32)},
     ),
     "duplicate node names": lambda: model(
         [helper.make_node("Relu", ["x"], ["a"], "same"), helper.make_node("Neg", ["a"], ["y"], "same")]
     ),
     "NaN weights": lambda: model(
-        [helper.make_node("Add", ["x", "w"], ["y"])], weights={"w": np.array([np.nan, np.inf, 0, 1], np.float32)}
+        [helper.make_node("Add", ["x", "w"], ["y"])],
+        weights={"w": np.array([np.nan, np.inf, 0, 1], np.float32)},
     ),
     "subgraph that captures": lambda: _branching(),
-}  # fmt: skip
+}
 
 
 def _branching() -> onnx.ModelProto:
@@ -253,13 +269,22 @@ def test_no_elements(told):
 
 def test_old_operator_set(told):
     """A model of operator set 6 is brought up to 7 by onnx's own converter."""
-    proto = model([helper.make_node("Add", ["x", "w"], ["y"], axis=1, broadcast=1)], weights={"w": np.ones(4, np.float32)}, opset=6)  # fmt: skip
+    proto = model(
+        [helper.make_node("Add", ["x", "w"], ["y"], axis=1, broadcast=1)],
+        weights={"w": np.ones(4, np.float32)},
+        opset=6,
+    )
     assert 0 == told(proto, "plan").code
 
 
 def test_too_old_operator_set(told):
     """What onnx's converter cannot bring up is refused with the version."""
-    proto = model([helper.make_node("Pad", ["x"], ["y"], paddings=[0, 0, 0, 0, 0, 0, 2, 2])], inputs={"x": [1, 1, 2, 2]}, outputs={"y": [1, 1, 4, 4]}, opset=1)  # fmt: skip
+    proto = model(
+        [helper.make_node("Pad", ["x"], ["y"], paddings=[0, 0, 0, 0, 0, 0, 2, 2])],
+        inputs={"x": [1, 1, 2, 2]},
+        outputs={"y": [1, 1, 4, 4]},
+        opset=1,
+    )
     found = told(proto)
     assert 4 == found.code
     assert "operator set" in found.error["error"]
