@@ -112,6 +112,8 @@ def main() -> None:
     options = parser.parse_args()
     faults = 0
     for kind, number in (("graphs", options.graphs), ("mutations", options.mutations)):
+        if not number:
+            continue
         count = campaign(kind, range(options.first, options.first + number))
         print(f"{kind}: {number}: " + ", ".join(f"{n} {name}" for name, n in count.most_common()), flush=True)
         faults += sum(count[name] for name in FAULTS)

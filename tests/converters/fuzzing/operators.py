@@ -1,4 +1,4 @@
-"""Random operators: each function here adds one to a `Builder`, with random attributes and operands."""
+"""Random operators: each function here, and in `layers`, adds one to a `Builder`, with random operands."""
 
 from __future__ import annotations
 
@@ -7,37 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tests.converters.fuzzing import layers
 from tests.converters.fuzzing.builder import Builder, Drawn
 
 Growth = Callable[[Builder], None]
 
 _PLAIN = (
-    "Relu",
-    "Sigmoid",
-    "Tanh",
-    "HardSwish",
-    "Softplus",
-    "Softsign",
-    "Abs",
-    "Neg",
-    "Erf",
-    "Mish",
-    "Sin",
-    "Cos",
-    "Identity",
-    "Floor",
-    "Ceil",
-    "Round",
-    "Sign",
-    "Elu",
-    "Selu",
-    "Celu",
-    "LeakyRelu",
-    "HardSigmoid",
-    "ThresholdedRelu",
-    "Gelu",
-    "Atan",
-)
+    "Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Softsign", "Abs", "Neg", "Erf", "Mish", "Sin", "Cos",
+    "Identity", "Floor", "Ceil", "Round", "Sign", "Elu", "Selu", "Celu", "LeakyRelu", "HardSigmoid",
+    "ThresholdedRelu", "Gelu", "Atan",
+)  # fmt: skip
 _REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")
 _INTEGERS = ("Add", "Sub", "Mul", "Max", "Min")
 
@@ -100,99 +79,6 @@ def prelu(b: Builder) -> None:
     if value := b.pick(ranks=(2, 3, 4)):
         slope = (value.shape[1], *(1 for _ in value.shape[2:])) if b.chance(0.6) else value.shape[1:]
         b.add("PRelu", [value.name, b.constant(b.normal(*slope))])
-
-
-def _windows(b: Builder, value: Drawn, *, dilated: bool = True) -> dict[str, object] | None:
-    """Kernel, strides, dilations and padding that fit the value."""
-    space = value.shape[2:]
-    kernel = [b.between(1, min(3, size)) for size in space]
-    found: dict[str, object] = {"kernel_shape": kernel}
-    if b.chance(0.5):
-        found["strides"] = [b.between(1, 2) for _ in space]
-    if dilated and b.chance(0.25):
-        found["dilations"] = [b.between(1, 2) for _ in space]
-    way = b.choice(("none", "pads", "pads", "SAME_UPPER", "SAME_LOWER", "VALID"))
-    if way == "pads":
-        found["pads"] = [b.below(k) for k in kernel] + [b.below(k) for k in kernel]
-    elif way != "none":
-        found["auto_pad"] = way
-        if way.startswith("SAME"):
-            found.pop("dilations", None)
-    return found
-
-
-def conv(b: Builder) -> None:
-    value = b.pick(ranks=(3, 4, 4, 5))
-    options = _windows(b, value) if value else None
-    if value is None or options is None:
-        return
-    channels = value.shape[1]
-    group = b.choice([g for g in range(1, channels + 1) if channels % g == 0])
-    group = b.choice((1, group, channels))
-    out = group * b.between(1, 3)
-    weights = b.normal(out, channels // group, *options["kernel_shape"]) * np.float32(0.5)  # type: ignore[misc]
-    operands = [value.name, b.constant(weights)]
-    if b.chance(0.5):
-        operands.append(b.constant(b.normal(out)))
-    made = b.add("Conv", operands, group=group, **options)
-    if made and b.chance(0.4):
-        b.add(b.choice(("Relu", "Relu", "HardSwish", "Sigmoid", "LeakyRelu")), [made.name])
-
-
-def conv_transpose(b: Builder) -> None:
-    value = b.pick(ranks=(3, 4, 4))
-    if value is None:
-        return
-    channels, kernel = value.shape[1], [b.between(1, 3) for _ in value.shape[2:]]
-    group = b.choice((1, 1, channels))
-    options: dict[str, object] = {}
-    if b.chance(0.6):
-        options["strides"] = [b.between(1, 3) for _ in kernel]
-    if b.chance(0.4):
-        options["pads"] = [b.below(k) for k in kernel] + [b.below(k) for k in kernel]
-    if "strides" in options and b.chance(0.3):
-        options["output_padding"] = [b.below(s) for s in options["strides"]]  # type: ignore[attr-defined]
-    operands = [value.name, b.constant(b.normal(channels, b.between(1, 3), *kernel))]
-    b.add("ConvTranspose", operands, group=group, **options)
-
-
-def pool(b: Builder) -> None:
-    value = b.pick(ranks=(3, 4, 4, 5))
-    if value is None:
-        return
-    if b.chance(0.25):
-        b.add(b.choice(("GlobalAveragePool", "GlobalMaxPool")), [value.name])
-        return
-    operator = b.choice(("MaxPool", "AveragePool"))
-    options = _windows(b, value, dilated=operator == "MaxPool") or {}
-    if b.chance(0.3) and "auto_pad" not in options:
-        options["ceil_mode"] = 1
-    if operator == "AveragePool" and b.chance(0.4):
-        options["count_include_pad"] = 1
-    b.add(operator, [value.name], **options)
-
-
-def normalize(b: Builder) -> None:
-    value = b.pick(ranks=(2, 3, 4))
-    if value is None:
-        return
-    channels = value.shape[1]
-    scale, bias = b.constant(b.positive(channels)), b.constant(b.normal(channels))
-    kind = b.below(5)
-    if kind == 0:
-        rest = [scale, bias, b.constant(b.normal(channels)), b.constant(b.positive(channels))]
-        b.add("BatchNormalization", [value.name, *rest], epsilon=1e-3)
-    elif kind == 1 and value.rank > 2 and math.prod(value.shape[2:]) > 2:
-        b.add("InstanceNormalization", [value.name, scale, bias], epsilon=1e-2)
-    elif kind == 2:
-        axis = b.between(1, value.rank - 1)
-        sizes = value.shape[axis:]
-        operands = [value.name, b.constant(b.positive(*sizes)), b.constant(b.normal(*sizes))]
-        b.add("LayerNormalization", operands[: b.between(2, 3)], axis=axis, epsilon=1e-2)
-    elif kind == 3:
-        b.add(b.choice(("Softmax", "LogSoftmax")), [value.name], axis=b.axis(value.rank))
-    elif value.rank == 4:
-        b.add("LRN", [value.name], size=b.choice((1, 3)), alpha=0.1)
 
 
 def matmul(b: Builder) -> None:
@@ -387,35 +273,6 @@ def scatter(b: Builder) -> None:
         )
 
 
-def rearrange(b: Builder) -> None:
-    value = b.pick(ranks=(4,))
-    if value is None:
-        return
-    if b.chance(0.5):
-        b.add("DepthToSpace", [value.name], blocksize=2, mode=b.choice(("DCR", "CRD")))
-    else:
-        b.add("SpaceToDepth", [value.name], blocksize=2)
-
-
-def resize(b: Builder) -> None:
-    value = b.pick(ranks=(3, 4, 4))
-    if value is None:
-        return
-    mode = b.choice(("nearest", "linear", "linear", "cubic"))
-    space = value.rank - 2
-    ways = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]
-    options: dict[str, object] = {"mode": mode, "coordinate_transformation_mode": b.choice(ways)}
-    if mode == "nearest":
-        options["nearest_mode"] = b.choice(("floor", "round_prefer_floor", "ceil", "round_prefer_ceil"))
-    # with align_corners ONNX divides by a length that is no integer where the scale is none, ONNX Runtime not
-    if b.chance(0.5) and options["coordinate_transformation_mode"] != "align_corners":
-        scales = [1.0, 1.0, *(float(b.choice((2.0, 0.5, 1.5, 3.0, 1.0))) for _ in range(space))]
-        b.add("Resize", [value.name, "", b.constant(np.array(scales, np.float32))], **options)
-    else:
-        sizes = [*value.shape[:2], *(b.between(1, 9) for _ in range(space))]
-        b.add("Resize", [value.name, "", "", b.constant(np.array(sizes, np.int64))], **options)
-
-
 def compare(b: Builder) -> None:
     value = b.pick()
     if value is None:
@@ -477,65 +334,14 @@ def several(b: Builder) -> None:
         )
 
 
-def recurrent(b: Builder) -> None:
-    value = b.pick(ranks=(3,))
-    if value is None:
-        return
-    steps, batch, size = value.shape
-    operator, gates = b.choice((("LSTM", 4), ("GRU", 3), ("RNN", 1)))
-    hidden, ways = b.between(1, 3), b.choice((1, 1, 2))
-    direction = "bidirectional" if ways == 2 else b.choice(("forward", "reverse"))
-    operands = [
-        value.name,
-        b.constant(b.normal(ways, gates * hidden, size) * np.float32(0.5)),
-        b.constant(b.normal(ways, gates * hidden, hidden) * np.float32(0.5)),
-        b.constant(b.normal(ways, 2 * gates * hidden)) if b.chance(0.7) else "",
-    ]
-    options = {"linear_before_reset": b.below(2)} if operator == "GRU" else {}
-    if steps * batch < 64:
-        b.add(operator, operands, 2, hidden_size=hidden, direction=direction, **options)
-
-
-GROWTHS: tuple[Growth, ...] = (
-    unary,
-    unary,
-    guarded,
-    clip,
-    binary,
-    binary,
-    binary,
-    prelu,
-    conv,
-    conv,
-    conv,
-    conv_transpose,
-    pool,
-    pool,
-    normalize,
-    normalize,
-    matmul,
-    matmul,
-    reshape,
-    reshape,
-    transpose,
-    transpose,
-    axes,
-    concat,
-    concat,
-    slice_,
-    split,
-    pad,
-    reduce,
-    reduce,
-    gather,
-    scatter,
-    rearrange,
-    resize,
-    compare,
-    integers,
-    several,
-    recurrent,
-)
+# how often each is drawn
+_WEIGHTS: dict[Growth, int] = {
+    unary: 2, guarded: 1, clip: 1, binary: 3, prelu: 1, matmul: 2, reshape: 2, transpose: 2, axes: 1,
+    concat: 2, slice_: 1, split: 1, pad: 1, reduce: 2, gather: 1, scatter: 1, compare: 1, integers: 1, several: 1,
+    layers.conv: 3, layers.conv_transpose: 1, layers.pool: 2, layers.normalize: 2, layers.rearrange: 1,
+    layers.resize: 1, layers.recurrent: 1,
+}  # fmt: skip
+GROWTHS = tuple(growth for growth, weight in _WEIGHTS.items() for _ in range(weight))
 
 
 def random_graph(seed: int) -> Builder:
