@@ -11,6 +11,7 @@ from attrs import frozen
 from converters.graph import options as tables
 from converters.graph.dtypes import schema_name
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.graph.verify import MAX_ELEMENTS
 from converters.lowering import layout
 from converters.lowering.facts import Facts, ValueType
 from converters.lowering.layout import Order, Shape
@@ -293,7 +294,14 @@ class Context:
         hints: list[str],
         **options: Any,
     ) -> list[str]:
-        """Add an operator with several outputs of these types (their shapes as they lie)."""
+        """Add an operator with several outputs of these types (their shapes as they lie).
+
+        Raises:
+            Refused: an option is a number that the file format cannot hold.
+        """
+        for option, value in options.items():
+            if isinstance(value, int) and not -MAX_ELEMENTS <= value <= MAX_ELEMENTS:
+                raise Refused(f"{builtin} cannot take such a {option}", got=value, limit=MAX_ELEMENTS)
         first = self.graph.tensors[inputs[0]] if inputs and inputs[0] is not None else None
         kept = first.quantization if first is not None and builtin in _KEEP_SCALE else None
         names = []

@@ -337,7 +337,8 @@ def several(b: Builder) -> None:
 # how often each is drawn
 _WEIGHTS: dict[Growth, int] = {
     unary: 2, guarded: 1, clip: 1, binary: 3, prelu: 1, matmul: 2, reshape: 2, transpose: 2, axes: 1,
-    concat: 2, slice_: 1, split: 1, pad: 1, reduce: 2, gather: 1, scatter: 1, compare: 1, integers: 1, several: 1,
+    concat: 2, slice_: 1, split: 1, pad: 1, reduce: 2, gather: 1, scatter: 1, compare: 1,
+    integers: 1, several: 1,
     layers.conv: 3, layers.conv_transpose: 1, layers.pool: 2, layers.normalize: 2, layers.rearrange: 1,
     layers.resize: 1, layers.recurrent: 1,
 }  # fmt: skip
