@@ -132,6 +132,8 @@ class _Analysis:
         sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
         if min(sizes, default=0) < 0 or tensor.elem_type not in helper.get_all_tensor_dtypes():
             return
+        if math.prod(max(size, 1) for size in sizes) > _MAX_ARRAY:
+            raise InvalidModel("a value is larger than anything could hold", where=name, got=str(sizes))
         dtype = dtype_name(tensor.elem_type)
         if 0 in sizes and dtype != "str":  # there is but one value without elements
             self.note_constant(name, np.zeros(sizes, dtype))
@@ -224,7 +226,7 @@ class _Analysis:
         if node.op_type in _OF_SHAPE and names and names[0] in self.facts.types:
             # only the type of the input matters: an array that takes no memory stands for it
             element = dtype_name(self.types[names[0]].tensor_type.elem_type)
-            if element != "str" and math.prod(self.facts.types[names[0]].shape) < _MAX_ARRAY:
+            if element != "str":
                 return {names[0]: np.broadcast_to(np.zeros((), element), self.facts.types[names[0]].shape)}
         if all(name in self.arrays for name in names):
             return {name: self.arrays[name] for name in names}

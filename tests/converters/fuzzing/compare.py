@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 from ai_edge_litert.interpreter import Interpreter
 from attrs import frozen
+from onnx import numpy_helper
 
 from converters.graph import passes
 from converters.graph.write import write
@@ -53,6 +54,9 @@ def compare(proto: onnx.ModelProto, inputs: Mapping[str, np.ndarray], folder: Pa
         return Outcome("refused", "; ".join(str(verdict) for verdict in verdicts if not verdict.ok))
     if any(feeds[spec.name].shape != spec.shape for spec in model.inputs):
         return Outcome("unrunnable", "an open dimension became another than the inputs have")
+    weights = [numpy_helper.to_array(tensor) for tensor in proto.graph.initializer]
+    if not all(_tame(array) for array in weights if array.dtype.kind == "f"):
+        return Outcome("steep", "the weights overflow")
     for stage in ("lowered", "rewritten"):
         if stage == "rewritten":
             passes.run(graph)

@@ -267,6 +267,15 @@ def test_no_elements(told):
     assert found.code in (0, 5)
 
 
+def test_enormous_shapes(told):
+    """A shape that no array could have is an error, also where one of its sizes is zero."""
+    for shape in ([1 << 40, 1 << 40], [0, 1 << 40, 1 << 40]):
+        nodes = [helper.make_node("Shape", ["x"], ["y"])]
+        proto = model(nodes, inputs={"x": shape}, outputs={"y": [len(shape)]})
+        proto.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+        assert "larger than anything could hold" in told(proto).error["what"]
+
+
 def test_old_operator_set(told):
     """A model of operator set 6 is brought up to 7 by onnx's own converter."""
     proto = model(
