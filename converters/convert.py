@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,21 +12,26 @@ from attrs import field, frozen
 
 from converters import registry, resizing
 from converters.artifact import Artifact
+from converters.memory import hand_back
 from converters.model import Model
 from converters.partition.types import Plan, Recipe, planned_inputs
 from converters.quantize.calibration import Calibration
+from converters.quantize.divergence import located
 from converters.quantize.fidelity import (
     Fidelity,
     check_float,
     check_kept,
+    compare,
     measure,
     tensor_of,
+    tolerance_of,
     with_seen_range,
 )
 from converters.quantize.quiet import quiet
+from converters.quantize.recording import Recording, recorded
 from device_agent import codec, runtimes
 from device_agent.bundle import TensorSpec
-from device_agent.errors import InvalidRequest, UnsupportedOperator
+from device_agent.errors import FidelityError, InvalidModel, InvalidRequest, UnsupportedOperator
 from device_agent.tensors import Tensor, pack
 
 if TYPE_CHECKING:
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 FIDELITY_SAMPLES = 200  # enough for a steady SNR; more would only make `convert` wait
 GOLDEN_SAMPLES = 4
 GENERATED_SAMPLES = 8
+_INTEGERS_BELOW = (10, 2, 1)  # tried in turn
 
 
 @frozen
@@ -78,26 +84,32 @@ def convert(
     if not plan.accepted:
         raise refused(plan)
     backend = registry.backend(plan.segments[0].backend)
-    data = calibration or generated(model)
     kept = model.quantized is not None  # there is nothing to quantise, and no other form of it
     fidelity = baseline_fidelity = None
-    baseline = backend.compile(model, plan.recipe if kept else Recipe("float32", "float"), None, progress)
+    data, expected = calibration or generated(model), None
     if backend.computes:
-        reference_name, reference = registry.reader(model.format).reference(model)
-        baseline_fidelity = measure(baseline, reference_name, reference, data, limit=FIDELITY_SAMPLES)
-        if kept:
-            check_kept(baseline_fidelity, baseline)
-        else:
-            check_float(baseline_fidelity, baseline)
+        # before anything is compiled: the source's runtime and the target's never hold weights together
+        data, expected = _sources_outputs(model, calibration)
+    baseline = backend.compile(model, plan.recipe if kept else Recipe("float32", "float"), None, progress)
+    hand_back()
+    if expected is not None:
+        try:
+            baseline_fidelity = compare(baseline, expected.reference, data.source, expected.pairs(data))
+            if kept:
+                check_kept(baseline_fidelity, baseline)
+            else:
+                check_float(baseline_fidelity, baseline, tolerance_of(model))
+        except FidelityError as e:
+            raise located(e, model, baseline, expected, data) from e
         if model.dynamic:
-            check_resized(model, baseline, reference_name, reference)
+            check_resized(model, baseline)
         baseline = with_seen_range(baseline, baseline_fidelity)
     if kept or plan.recipe.precision == "float32":
         artifact, fidelity = baseline, baseline_fidelity
     else:
         artifact = backend.compile(model, plan.recipe, calibration, progress)
-        if backend.computes:
-            fidelity = measure(artifact, reference_name, reference, data, limit=FIDELITY_SAMPLES)
+        if expected is not None:
+            fidelity = compare(artifact, expected.reference, data.source, expected.pairs(data))
     golden_inputs, golden_outputs, count = golden(artifact, data)
     return Conversion(
         model=model,
@@ -125,15 +137,12 @@ def refused(plan: Plan) -> UnsupportedOperator:
     )
 
 
-def check_resized(
-    model: Model,
-    baseline: Artifact,
-    reference_name: str,
-    reference: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]],
-) -> None:
+def check_resized(model: Model, baseline: Artifact) -> None:
     """Compare a float model whose sizes stay open with its source at other sizes; FidelityError beyond it."""
+    reference_name, reference = registry.reader(model.format).reference(model)
     for other in resizing.variants(model):
-        check_float(measure(baseline, reference_name, reference, generated(other), limit=2), baseline)
+        found = measure(baseline, reference_name, reference, generated(other), limit=2)
+        check_float(found, baseline, tolerance_of(model))
 
 
 def _planned_otherwise(model: Model, plan: Plan) -> InvalidRequest:
@@ -149,22 +158,47 @@ def _planned_otherwise(model: Model, plan: Plan) -> InvalidRequest:
     )
 
 
-def generated(model: Model) -> Calibration:
+def _sources_outputs(model: Model, calibration: Calibration | None) -> tuple[Calibration, Recording]:
+    """The samples to compare on, and what the source computes of them.
+
+    Generated integers may be what the source cannot run on: indices past the end of a table (token types),
+    lengths past the end of a sequence. So they are drawn from fewer, down to zeros, until it can.
+
+    Raises:
+        InvalidModel: the source cannot be run, on any of them.
+    """
+    if calibration is not None:
+        return calibration, recorded(model, calibration, FIDELITY_SAMPLES)
+    for below in _INTEGERS_BELOW:
+        data = generated(model, below=below)
+        try:
+            return data, recorded(model, data, FIDELITY_SAMPLES)
+        except InvalidModel as e:
+            cause = e
+    raise InvalidModel(
+        "the source model cannot be run on generated inputs",
+        where=str(model.path),
+        got=str(cause.got),
+        next_step="Give samples of real inputs: `--calibration samples.npz`.",
+    ) from cause
+
+
+def generated(model: Model, *, below: int = _INTEGERS_BELOW[0]) -> Calibration:
     """Seeded inputs, uniform in [0, 1): to compare models, never to calibrate.
 
-    Integers are 0..9, quantised inputs any of their steps.
+    Integers are below `below`, quantised inputs any of their steps.
     """
     import numpy as np
 
     def samples() -> Iterator[dict[str, np.ndarray]]:
         generator = np.random.default_rng(0)
         for _ in range(GENERATED_SAMPLES):
-            yield {spec.name: draw(generator, spec) for spec in model.inputs}
+            yield {spec.name: draw(generator, spec, below) for spec in model.inputs}
 
     return Calibration("generated inputs, uniform in [0, 1)", GENERATED_SAMPLES, samples)
 
 
-def draw(generator: np.random.Generator, spec: TensorSpec) -> np.ndarray:
+def draw(generator: np.random.Generator, spec: TensorSpec, below: int = _INTEGERS_BELOW[0]) -> np.ndarray:
     """A generated input: see `generated`."""
     if spec.dtype.startswith("float"):
         return generator.random(spec.shape).astype(spec.dtype)
@@ -173,7 +207,7 @@ def draw(generator: np.random.Generator, spec: TensorSpec) -> np.ndarray:
     if spec.quantization is not None:
         limits = np.iinfo(spec.dtype)
         return generator.integers(limits.min, limits.max + 1, spec.shape).astype(spec.dtype)
-    high = 2 if spec.dtype == "bool" else 10
+    high = min(below, 2) if spec.dtype == "bool" else below
     return generator.integers(0, high, spec.shape).astype(spec.dtype)
 
 

@@ -44,6 +44,7 @@ class Model:
     notes: tuple[str, ...] = ()
     shaping: Shaping = field(default=Shaping(), repr=False)
     dynamic: tuple[DynamicAxis, ...] = ()
+    precision: str = "float32"  # the least that its own operators compute in: float32, float16 or int8
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from converters import registry, resizing
 from converters.artifact import Artifact
+from converters.memory import hand_back
 from converters.verdict import Verdict
 from device_agent.bundle import TensorSpec
 from device_agent.errors import UnsupportedOperator
@@ -88,6 +89,7 @@ class LiteRTBackend:
             graph, rewrites = opened.graph, opened.rewrites
         else:
             rewrites = rewrite(graph, model, quantizes=quantizes)
+        hand_back()  # what lowering read and rewrites replaced is as large as the graph
         progress("lowering", 1, 1)
         if quantizes:
             quantized = int8.quantize(graph, calibration, io=recipe.io, progress=progress)
@@ -96,6 +98,7 @@ class LiteRTBackend:
                 rewrites["keep_biases"] = quantized.widened_channels
         else:
             data = write(graph)
+        del graph  # its constants are as large as the file
         compiled = read(data, where=model.path.name)
         layouts = {spec.name: spec.layout for spec in (*model.inputs, *model.outputs)}
         return Artifact(

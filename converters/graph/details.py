@@ -170,5 +170,6 @@ def _keep_metadata(model: Any, source: Any) -> None:
 def aligned(buffer: Any) -> Buffer:
     """A buffer that packs its data aligned."""
     made = Buffer()
-    made.data = None if buffer.data is None or not len(buffer.data) else bytes(bytearray(buffer.data))
+    held = buffer.data is not None and len(buffer.data) > 0
+    made.data = memoryview(bytes(bytearray(buffer.data))) if held else None
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import flatbuffers
@@ -30,9 +31,10 @@ class Buffer(schema.BufferT):  # type: ignore[misc]  # the schema module has no 
         if self.data is None:
             packed: int = super().Pack(builder)
             return packed
-        builder.StartVector(1, len(self.data), _ALIGNMENT)
-        builder.head -= len(self.data)
-        builder.Bytes[builder.head : builder.head + len(self.data)] = self.data
+        size = self.data.nbytes
+        builder.StartVector(1, size, _ALIGNMENT)
+        builder.head -= size
+        builder.Bytes[builder.head : builder.head + size] = self.data
         data = builder.EndVector()
         schema.BufferStart(builder)
         schema.BufferAddData(builder, data)
@@ -41,20 +43,24 @@ class Buffer(schema.BufferT):  # type: ignore[misc]  # the schema module has no 
 
 
 class _Buffers:
-    """The file's buffers, equal ones once; buffer 0 is the empty one."""
+    """The file's buffers, equal ones once; buffer 0 is the empty one.
+
+    They are views of the constants: a copy of each would be one of all the weights.
+    """
 
     def __init__(self) -> None:
         self.all = [Buffer()]
         self._known: dict[bytes, int] = {}
 
-    def add(self, data: bytes) -> int:
+    def add(self, data: memoryview) -> int:
         """The index of a buffer with these bytes."""
-        if data not in self._known:
+        digest = hashlib.sha256(data).digest()
+        if digest not in self._known:
             buffer = Buffer()
             buffer.data = data
-            self._known[data] = len(self.all)
+            self._known[digest] = len(self.all)
             self.all.append(buffer)
-        return self._known[data]
+        return self._known[digest]
 
 
 def write(graph: Graph) -> bytes:
@@ -84,17 +90,19 @@ def write(graph: Graph) -> bytes:
     model.metadata = [schema.MetadataT()]
     model.metadata[0].name = RUNTIME_KEY
     runtime = least_runtime({(builtin, number) for builtin, number, _ in codes})
-    model.metadata[0].buffer = buffers.add(runtime.encode().ljust(_ALIGNMENT, b"\0"))
+    model.metadata[0].buffer = buffers.add(memoryview(runtime.encode().ljust(_ALIGNMENT, b"\0")))
     model.buffers = buffers.all
     return pack(model)
 
 
 def pack(model: Any) -> bytes:
     """A model of the object API, its buffers `Buffer`s, as the bytes of a file."""
-    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    builder = flatbuffers.Builder(size + 4096)
+    # a builder that has to grow copies all it holds
+    held = sum(buffer.data.nbytes + 64 for buffer in model.buffers if buffer.data is not None)
+    tables = sum(len(graph.tensors) + len(graph.operators) for graph in model.subgraphs)
+    builder = flatbuffers.Builder(held + 4096 + 256 * tables)
     builder.Finish(model.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def _indices(names: list[str], place: dict[str, int]) -> np.ndarray:
@@ -112,7 +120,7 @@ def _tensor(tensor: GraphTensor, buffers: _Buffers) -> Any:
     made.isVariable = tensor.variable
     if tensor.data is not None and tensor.data.size:
         little = tensor.data.astype(tensor.data.dtype.newbyteorder("<"), copy=False)
-        made.buffer = buffers.add(little.tobytes())
+        made.buffer = buffers.add(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
     if tensor.quantization is not None:
         made.quantization = _quantization(tensor.quantization)
     return made

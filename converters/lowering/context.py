@@ -11,6 +11,7 @@ from attrs import frozen
 from converters.graph import options as tables
 from converters.graph.dtypes import schema_name
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.graph.verify import MAX_ELEMENTS
 from converters.lowering import layout
 from converters.lowering.facts import Facts, ValueType
 from converters.lowering.layout import Order, Shape
@@ -112,6 +113,12 @@ class Context:
         """How a value's axes lie in its tensor; None for a constant, which lies as one likes."""
         return None if self.constant(name) is not None else self._values[name].order
 
+    def value(self, name: str) -> Value | None:
+        """How the graph holds a value; None for a constant, and for what is not in the graph (any more)."""
+        held = self._values.get(name)
+        tensor = self.graph.tensors.get(held.tensor) if held is not None else None
+        return held if tensor is not None and tensor.data is None else None
+
     def knows(self, name: str) -> bool:
         """Whether there is a value of this name."""
         return name in self._facts.types
@@ -129,8 +136,16 @@ class Context:
     # --- tensors
 
     def bind(self, name: str, tensor: str, order: Order | None = None) -> None:
-        """Say that this tensor holds the ONNX value `name`, in ONNX's order if none is given."""
-        self._values[name] = Value(tensor, order or layout.identity(len(self.shape(name))))
+        """Say that this tensor holds the ONNX value `name`, in ONNX's order if none is given.
+
+        Raises:
+            Refused: the tensor has another shape than the value, which its node's attributes contradict.
+        """
+        shape, held = self.shape(name), self.graph.tensors[tensor].shape
+        order = layout.identity(len(shape)) if order is None else order
+        if len(order) != len(shape) or layout.physical(shape, order) != held:
+            raise Refused("its attributes contradict its shape", got=list(held), limit=list(shape))
+        self._values[name] = Value(tensor, order)
 
     def tensor(self, name: str) -> str:
         """The tensor that holds a value, in whatever order it lies (a constant in ONNX's)."""
@@ -280,7 +295,14 @@ class Context:
         hints: list[str],
         **options: Any,
     ) -> list[str]:
-        """Add an operator with several outputs of these types (their shapes as they lie)."""
+        """Add an operator with several outputs of these types (their shapes as they lie).
+
+        Raises:
+            Refused: an option is a number that the file format cannot hold.
+        """
+        for option, value in options.items():
+            if isinstance(value, int) and not -MAX_ELEMENTS <= value <= MAX_ELEMENTS:
+                raise Refused(f"{builtin} cannot take such a {option}", got=value, limit=MAX_ELEMENTS)
         first = self.graph.tensors[inputs[0]] if inputs and inputs[0] is not None else None
         kept = first.quantization if first is not None and builtin in _KEEP_SCALE else None
         names = []

@@ -109,6 +109,8 @@ def _spread(node: Node, size: Sizes, output: Sizes, kernel: Sizes) -> Spread:
     mode = node.text("auto_pad", "NOTSET")
     if not len(kernel) == len(strides) == len(dilations) == len(pads) / 2 == len(more) == axes:
         raise Refused(f"its attributes are not those of {axes} axes", got=f"kernel {kernel}")
+    if mode not in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
+        raise Refused("its auto_pad is none that ONNX has", got=repr(mode))
     if min(*strides, *dilations, *kernel) < 1 or (
         "kernel_shape" in node.attributes and (node.integers("kernel_shape") != kernel)
     ):

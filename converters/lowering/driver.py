@@ -52,6 +52,7 @@ from converters.lowering.facts import STANDARD_DOMAINS, Facts, Step, analyse, in
 from converters.lowering.images import image_ends
 from converters.lowering.registry import CARRIED, Node, Refused, read_node
 from converters.lowering.widening import widened
+from converters.readers.base import Held
 from converters.verdict import Verdict
 
 _BECOMES = "becomes "
@@ -67,6 +68,18 @@ _UNDECIDED = {
     "Range": "its length is known",
     "Unique": "how many elements it finds is known",
 }
+_TAKE_INFINITY = ("Clip", "Pad")
+_FLAGS = (
+    "ceil_mode",
+    "count_include_pad",
+    "exclusive",
+    "keepdims",
+    "largest",
+    "reverse",
+    "sorted",
+    "transA",
+    "transB",
+)
 _TAKE_EMPTY = ("Concat", "Split")  # operands without elements, which they leave out
 
 
@@ -84,6 +97,28 @@ def lower(proto: onnx.ModelProto, *, channels_last: bool = False) -> tuple[Graph
     Raises:
         InvalidModel: a node's inputs do not fit its operator.
     """
+    context, verdicts = _build(proto, channels_last=channels_last)
+    return (context.graph if context is not None else None), verdicts
+
+
+def held_values(proto: onnx.ModelProto, *, channels_last: bool = False) -> tuple[Held, ...]:
+    """What the graph that `lower` makes holds of the values that the file's own nodes compute, in order.
+
+    Empty where it makes none. What is a constant in the graph is left out.
+    """
+    context, _ = _build(proto, channels_last=channels_last)
+    found = []
+    for index, node in enumerate(proto.graph.node):
+        for name in node.output:
+            value = context.value(name) if context is not None and name else None
+            if value is not None:
+                inputs = tuple(read for read in node.input if read)
+                found.append(Held(name, index, inputs, value.tensor, value.order))
+    return tuple(found)
+
+
+def _build(proto: onnx.ModelProto, *, channels_last: bool) -> tuple[Context | None, tuple[Verdict, ...]]:
+    """The context with the whole graph in it, None if a verdict is a no; and the verdicts."""
     facts = facts_of(proto)
     context = Context(facts)
     images = image_ends(proto.graph, facts) if channels_last else frozenset()
@@ -104,7 +139,7 @@ def lower(proto: onnx.ModelProto, *, channels_last: bool = False) -> tuple[Graph
         context.add_output(value.name, channels_last=value.name in images)
     remove_dead(context.graph)
     verify(context.graph)
-    return context.graph, verdicts
+    return context, verdicts
 
 
 def _kind(operator: str, domain: str) -> str:
@@ -169,6 +204,15 @@ def _lower(context: Context, facts: Facts, node: Node, domain: str) -> None:
             "there is no lowering of this operator yet",
             help="Replace it in the source model, or leave the part that holds it out of the export.",
         )
+    for attribute, value in node.attributes.items():
+        if isinstance(value, float) and not math.isfinite(value) and node.type not in _TAKE_INFINITY:
+            raise Refused(f"its attribute {attribute} is not a finite number", got=value)
+        if attribute in _FLAGS and value not in (0, 1):  # runtimes take other numbers for yes or for no
+            raise Refused(f"its attribute {attribute} is neither 0 nor 1", got=value)
+        if attribute == "axis" and node.inputs and node.inputs[0] in facts.types:
+            rank = len(facts.types[node.inputs[0] or ""].shape) + 1  # some put an axis in
+            if not -rank <= value <= rank:
+                raise Refused("its axis is none that its input has", got=value, limit=rank - 1)
     for name in (*node.inputs, *node.outputs):
         if name is None:
             continue

@@ -13,11 +13,13 @@ from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from converters.lowering.flatten import STANDARD_DOMAINS, Known, Step, expand, subgraphs
+from converters.lowering.weights import array_of
 from device_agent.errors import InvalidModel
 
 __all__ = ["STANDARD_DOMAINS", "Facts", "Step", "ValueType", "analyse", "dtype_name", "inputs_of", "opset_of"]
 
 _MAX_FOLDED = 1 << 26  # elements: nothing that a device could hold is larger
+_MAX_ARRAY = 1 << 48  # elements: NumPy takes no more, however little memory they need
 _MAX_INFERRED = 1 << 10  # elements of constants that shape inference may look into
 _MAX_STEPS = 20_000  # nodes after everything is taken apart; a Loop within a Loop may grow without end
 _OF_SHAPE = ("EyeLike", "OptionalHasElement", "Shape", "Size")
@@ -84,11 +86,7 @@ def analyse(proto: onnx.ModelProto, native: Callable[[str], bool]) -> Facts:
     for value in inputs_of(proto.graph):
         analysis.note_type(value.name, value.type)
     for tensor in proto.graph.initializer:
-        try:
-            array = numpy_helper.to_array(tensor)
-        except Exception as e:  # a tensor that does not hold what it states: almost any exception
-            raise InvalidModel("an initializer cannot be read", where=tensor.name, got=str(e)) from e
-        analysis.note_constant(tensor.name, array)
+        analysis.note_constant(tensor.name, array_of(tensor))
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
     pending = deque(Step(index, node, opsets) for index, node in enumerate(proto.graph.node))
     known = Known(analysis.types, analysis.arrays, native)
@@ -134,6 +132,8 @@ class _Analysis:
         sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim]
         if min(sizes, default=0) < 0 or tensor.elem_type not in helper.get_all_tensor_dtypes():
             return
+        if math.prod(max(size, 1) for size in sizes) > _MAX_ARRAY:
+            raise InvalidModel("a value is larger than anything could hold", where=name, got=str(sizes))
         dtype = dtype_name(tensor.elem_type)
         if 0 in sizes and dtype != "str":  # there is but one value without elements
             self.note_constant(name, np.zeros(sizes, dtype))

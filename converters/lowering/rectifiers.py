@@ -11,6 +11,8 @@ from converters.lowering.elementwise import binary
 from converters.lowering.formulas import apply, operand
 from converters.lowering.registry import NUMBERS, SMALL, Node, Refused, lowers
 
+_STEEPEST = 1000.0  # ELU is exact to 1e-7, which an alpha multiplies
+
 _MISH_SATURATED = 20.0  # tanh(softplus(x)) is 1 in float32 from here on
 _MAX_PRELU_RANK = 4
 
@@ -24,9 +26,12 @@ def gelu(context: Context, node: Node) -> None:
 @lowers("Elu", "Celu", "Selu")
 def exponential(context: Context, node: Node) -> None:
     """`Elu` is ELU; with an alpha the part below zero is scaled by itself."""
+    alpha = node.number("alpha", 1.0)
+    if node.type == "Celu" and not 1 / _STEEPEST <= abs(alpha) <= _STEEPEST:
+        raise Refused("its alpha is too small or too large for float32", got=alpha, limit=_STEEPEST)
     below, above, within = {
-        "Elu": (node.number("alpha", 1.0), 1.0, 1.0),
-        "Celu": (node.number("alpha", 1.0), 1.0, 1 / node.number("alpha", 1.0)),
+        "Elu": (alpha, 1.0, 1.0),
+        "Celu": (alpha, 1.0, 1 / (alpha or 1.0)),
         "Selu": (
             node.number("alpha", 1.67326319217681884765625) * node.number("gamma", 1.05070102214813232421875),
             node.number("gamma", 1.05070102214813232421875),

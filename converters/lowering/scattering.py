@@ -24,6 +24,7 @@ def scatter_elements(context: Context, node: Node) -> None:
     name, indices, updates = (node.input(place) for place in range(3))
     data, shape = context.shape(name), context.shape(indices)
     axis = node.integer("axis", 0) % len(data)
+    _need_distinct_along(context.constant(indices), axis, data[axis], node.text("reduction", "none"))
     found = places(context, indices, data[axis])
     flat = context.cast(flat_places(context, found, shape, axis, data), "int32", "places")
     column = context.reshape_tensor(flat, (elements(shape), 1))
@@ -64,6 +65,14 @@ def _scatter(context: Context, node: Node, data: str, indices: str, updates: str
     mask = apply(context, "GREATER", hits, 0, dtype="bool")
     written = _written(context, indices, updates, held.shape)
     return apply(context, "SELECT_V2", mask, written, data, dtype=held.dtype)
+
+
+def _need_distinct_along(indices: np.ndarray | None, axis: int, size: int, reduction: str) -> None:
+    """Refuse constant indices of which two are the same on a line along the axis."""
+    if indices is not None and reduction != "add":
+        lines = np.sort(np.where(indices < 0, indices + size, indices), axis)
+        if (np.diff(lines, axis=axis) == 0).any():
+            raise Refused("two of its updates meet at one place", got=reduction, limit="add")
 
 
 def _need_distinct(context: Context, indices: str, reduction: str) -> None:

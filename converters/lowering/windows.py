@@ -100,6 +100,8 @@ def window_of(node: Node, size: Sizes, kernel: Sizes, output: Sizes) -> Window:
         raise Refused(
             "its window is impossible", got=f"kernel {kernel}, strides {strides}, dilations {dilations}"
         )
+    if mode not in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
+        raise Refused("its auto_pad is none that ONNX has", got=repr(mode))
     if min(pads) < 0:
         raise Refused("its padding is negative", got=list(pads), limit=0)
     begin, end = [0] * axes, [0] * axes

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from attrs import frozen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,4 +52,39 @@ class Reader(Protocol):
 
         The function takes and gives arrays by the names of `model.inputs` and `model.outputs`.
         """
+        ...
+
+
+@frozen
+class Held:
+    """A value of the source model, and the tensor of its lowered graph (before rewrites) that holds it.
+
+    `operator` is the index of the source operator that computes the value, `inputs` the names of what that
+    one reads. `order[p]` is the value's axis at the tensor's axis p.
+    """
+
+    name: str
+    operator: int
+    inputs: tuple[str, ...]
+    tensor: str
+    order: tuple[int, ...]
+
+
+@frozen
+class Trace:
+    """The values of a source model that can be compared one by one, in the order they are computed.
+
+    `run(names)` gives a function that runs one sample in the source's runtime and returns those values.
+    """
+
+    values: tuple[Held, ...]
+    run: Callable[[Sequence[str]], Callable[[Arrays], dict[str, np.ndarray]]]
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """A reader that can also say what its lowered graph computes on the way to its outputs."""
+
+    def trace(self, model: Model) -> Trace:
+        """The values of a model that lowers without a refusal."""
         ...

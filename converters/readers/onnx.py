@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
 from converters.model import Model, Operator
-from converters.readers import onnx_shapes
+from converters.readers import onnx_file, onnx_shapes
+from converters.readers.base import Trace
 from device_agent.bundle import TensorSpec
-from device_agent.errors import EdgeError, FileMissing, InvalidModel, MissingDependency
+from device_agent.errors import EdgeError, InvalidModel
 from device_agent.tensors import DTYPES
 
 if TYPE_CHECKING:
@@ -26,12 +26,17 @@ if TYPE_CHECKING:
     from converters.shaping import Shaping
     from converters.verdict import Verdict
 
-_INSTALL = "pip install edge-deployment-sdk"
+
+_QUANTISING = frozenset(("DynamicQuantizeLinear", "QuantizeLinear"))
 
 
 @frozen
 class OnnxReader:
-    """Reads ONNX files; see `readers.base.Reader`. The payload of its models is an `onnx.ModelProto`."""
+    """Reads ONNX files; see `readers.base.Reader` and `Tracing`.
+
+    The payload of its models is an `onnx.ModelProto` whose large initializers stay in their files: see
+    `lowering.weights`.
+    """
 
     name: str = "onnx"
     suffixes: tuple[str, ...] = (".onnx",)
@@ -46,10 +51,10 @@ class OnnxReader:
             InvalidRequest: `shaping` does not fit the file.
             MissingDependency: onnx is not installed.
         """
-        data = _bytes(path)
         from converters.lowering.images import image_ends
 
-        proto = _parse(path, data)
+        file = onnx_file.open_file(path)
+        proto = file.proto
         resolved = onnx_shapes.fix(path, proto, shaping)
         facts = _analyse(path, proto)
         if resolved.dynamic:
@@ -59,8 +64,8 @@ class OnnxReader:
         return Model(
             path=path,
             format=self.name,
-            sha256=hashlib.sha256(data).hexdigest(),
-            size_bytes=len(data),
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
             inputs=tuple(_laid(_spec(path, facts, v, layouts.get(v.name)), images) for v in _inputs(proto)),
             outputs=tuple(_laid(_spec(path, facts, v, None), images) for v in proto.graph.output),
             operators=tuple(
@@ -69,6 +74,7 @@ class OnnxReader:
             ),
             parameters=sum(_elements(tensor.dims) for tensor in proto.graph.initializer),
             payload=proto,
+            precision=_precision(proto, facts),
             shaping=evolve(shaping, input_shapes=resolved.shapes, bind=resolved.bound),
             dynamic=resolved.dynamic,
         )
@@ -86,34 +92,40 @@ class OnnxReader:
             InvalidModel: ONNX Runtime cannot load or run the model.
             MissingDependency: it is not installed.
         """
-        try:
-            import onnxruntime
-        except ImportError as e:
-            raise MissingDependency("onnxruntime is missing", next_step=_INSTALL) from e
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # its warnings are about the file, and we judge that ourselves
-        # its threads would keep the processor busy between two samples, while the compiled model runs
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = onnxruntime.InferenceSession(
-                onnx_shapes.reopened(model.payload, model.dynamic).SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
-            )
-        except Exception as e:  # onnxruntime's exceptions have no common base of its own
-            raise _invalid(model.path, "ONNX Runtime cannot load it", e) from e
-        outputs = [spec.name for spec in model.outputs]
+        from converters.readers import onnx_session
+
+        names = [spec.name for spec in model.outputs]
+        proto = onnx_shapes.reopened(model.payload, model.dynamic)
+        source = _fed(model, onnx_session.runner(proto, names, model.path))
         turned = images(model)
 
         def run(inputs: Arrays) -> dict[str, np.ndarray]:
-            feed = {name: x.transpose(0, 3, 1, 2) if name in turned else x for name, x in inputs.items()}
-            try:
-                made = zip(outputs, session.run(outputs, feed), strict=True)
-            except Exception as e:
-                raise _invalid(model.path, "ONNX Runtime cannot run it", e) from e
-            return {name: y.transpose(0, 2, 3, 1) if name in turned else y for name, y in made}
+            made = source(inputs)
+            return {name: y.transpose(0, 2, 3, 1) if name in turned else y for name, y in made.items()}
 
-        return f"onnxruntime {onnxruntime.__version__}", run
+        return onnx_session.name(), run
+
+    def trace(self, model: Model) -> Trace:
+        """Which tensors of the lowered graph hold which values of the file; see `readers.base.Tracing`."""
+        from converters.lowering.driver import held_values
+        from converters.readers import onnx_session
+
+        return Trace(
+            held_values(model.payload, channels_last=model.shaping.layout == "nhwc"),
+            lambda names: _fed(model, onnx_session.runner(model.payload, names, model.path)),
+        )
+
+
+def _fed(
+    model: Model, source: Callable[[Arrays], dict[str, np.ndarray]]
+) -> Callable[[Arrays], dict[str, np.ndarray]]:
+    """A run of the file's graph, fed with the model's inputs: images that are NHWC in it are turned."""
+    turned = images(model)
+
+    def run(inputs: Arrays) -> dict[str, np.ndarray]:
+        return source({name: x.transpose(0, 3, 1, 2) if name in turned else x for name, x in inputs.items()})
+
+    return run
 
 
 def images(model: Model) -> frozenset[str]:
@@ -124,41 +136,6 @@ def images(model: Model) -> frozenset[str]:
     if model.shaping.layout == "keep":
         return frozenset()
     return image_ends(model.payload.graph, facts_of(model.payload))
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as e:
-        raise FileMissing("no such model file", where=str(path)) from e
-    except OSError as e:
-        raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
-
-
-def _parse(path: Path, data: bytes) -> onnx.ModelProto:
-    """The file as a checked proto, its external data loaded and its functions inlined."""
-    try:
-        import onnx
-        from onnx import inliner
-    except ImportError as e:
-        raise MissingDependency("onnx is missing", next_step=_INSTALL) from e
-    try:
-        proto = onnx.load_model_from_string(data)
-    except Exception as e:  # protobuf's DecodeError has a different home in each of its implementations
-        raise _invalid(path, "not an ONNX file, or a truncated one", e) from e
-    if not proto.graph.node and not proto.graph.output:
-        raise _invalid(path, "not an ONNX file: it holds no graph")
-    try:
-        onnx.load_external_data_for_model(proto, str(path.parent))
-    except Exception as e:
-        raise _invalid(path, "its external data cannot be read", e) from e
-    try:
-        onnx.checker.check_model(proto)
-        if proto.functions:
-            proto = inliner.inline_local_functions(proto)
-    except Exception as e:  # ValidationError, and ValueError above two gigabytes
-        raise _invalid(path, "the ONNX checker refuses it", e) from e
-    return proto
 
 
 def _inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -178,8 +155,11 @@ def _analyse(path: Path, proto: onnx.ModelProto) -> Facts:
     except EdgeError as e:
         place = f"{path}: {e.where}" if e.where else str(path)
         raise InvalidModel(e.what, where=place, got=e.got, next_step=e.next_step) from e
+    made = {name for step in facts.steps for name in step.node.output}
     for value in proto.graph.output:
         known = facts.types.get(value.name)
+        if known is None and value.name not in made:
+            raise InvalidModel("nothing computes this output", where=f"{path}: output {value.name!r}")
         if known is not None and value.type.HasField("tensor_type"):
             element = value.type.tensor_type.elem_type
             value.type.CopyFrom(helper.make_tensor_type_proto(element, known.shape))
@@ -191,6 +171,13 @@ def _spec(path: Path, facts: Facts, value: Any, layout: str | None) -> TensorSpe
 
     tensor = value.type.tensor_type
     known = facts.types.get(value.name)
+    if not value.type.HasField("tensor_type"):
+        raise InvalidModel(
+            "an input or output is not a tensor",
+            where=f"{path}: {value.name!r}",
+            got=str(value.type.WhichOneof("value")).removesuffix("_type"),
+            next_step="Export the model with tensors at its ends.",
+        )
     if known is not None:
         dtype, shape = "float16" if value.name in facts.halves else known.dtype, known.shape
     else:
@@ -212,6 +199,14 @@ def _laid(spec: TensorSpec, images: frozenset[str]) -> TensorSpec:
         return spec
     batch, channels, height, width = spec.shape
     return evolve(spec, shape=(batch, height, width, channels), layout="NHWC")
+
+
+def _precision(proto: onnx.ModelProto, facts: Facts) -> str:
+    """The least that the file's operators compute in; weights that are only stored in less are not meant."""
+    kinds = {node.op_type for node in proto.graph.node}
+    if any(kind in _QUANTISING or kind.startswith("QLinear") or kind.endswith("Integer") for kind in kinds):
+        return "int8"
+    return "float16" if facts.halves else "float32"
 
 
 def _layouts(proto: onnx.ModelProto) -> dict[str, str]:
@@ -237,13 +232,6 @@ def _elements(dims: Any) -> int:
     for size in dims:
         total *= size
     return total
-
-
-def _invalid(path: Path, what: str, cause: Exception | None = None) -> InvalidModel:
-    got = " ".join(str(cause).split())[:400] if cause is not None else None
-    return InvalidModel(
-        what, where=str(path), got=got or None, next_step="Copy the file again, or export it anew."
-    )
 
 
 reader = OnnxReader()

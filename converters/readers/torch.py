@@ -6,7 +6,9 @@ the rest behind `child.Child`.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,21 +64,22 @@ class TorchReader:
         sha256, size_bytes = child.digest(path)
         torch_archive.check(path)
         child.require("torch", "onnxscript", extra="torch")
-        with tempfile.TemporaryDirectory(prefix="edge-") as folder, Child(_MODULE, "PyTorch") as torch:
-            made = Path(folder) / f"{path.stem}.onnx"
+        folder = Path(tempfile.mkdtemp(prefix="edge-"))
+        try:
+            made = folder / f"{path.stem}.onnx"
             request = {"kind": "export", "path": str(path.absolute()), "to": str(made)}
-            with child.at(path):
+            with Child(_MODULE, "PyTorch") as torch, child.at(path):
                 torch.ask(request, where=str(path), seconds=EXPORT_SECONDS)
-            torch.close()  # before the ONNX road needs the memory
             with child.at(path, made):
                 through = onnx.reader.read(made, shaping)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        payload = TorchSource(through, path.absolute())
+        # large weights are read from the ONNX file when they are needed: it goes with the model
+        weakref.finalize(payload, shutil.rmtree, folder, ignore_errors=True)
         return evolve(
-            through,
-            path=path,
-            format=self.name,
-            sha256=sha256,
-            size_bytes=size_bytes,
-            payload=TorchSource(through, path.absolute()),
+            through, path=path, format=self.name, sha256=sha256, size_bytes=size_bytes, payload=payload
         )
 
     def lower(self, model: Model) -> tuple[Graph | None, tuple[Verdict, ...]]:

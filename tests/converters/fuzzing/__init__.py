@@ -1,0 +1,1 @@
+"""Random ONNX graphs and broken ONNX files, and what must hold of every one of them."""
