@@ -114,7 +114,7 @@ def test_a_wrong_lowering_is_named(
 def test_a_wrong_rewrite_is_named(monkeypatch: pytest.MonkeyPatch, fails: Callable[[], FidelityError]):
     """Where the graph as it was lowered agrees, it is the rewrites that are wrong."""
 
-    monkeypatch.setattr(manager, "_REWRITES", (*manager._REWRITES, _multiply_the_filters))
+    monkeypatch.setattr(manager, "REWRITES", (*manager.REWRITES, _multiply_the_filters))
     error = fails()
     assert "first tensor that deviates after the rewrites, not before them, is 'r'" in error.what
     assert "net_float32.tflite: Relu 'relu'" == error.where
@@ -133,7 +133,7 @@ def test_a_reader_that_cannot_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     """Of a reader without intermediate values, the output is what is named."""
     path = tmp_path / "net.tflite"
     path.write_bytes(write(conv_graph(np.ones((8, 3, 3, 4)), np.zeros(8))))
-    monkeypatch.setattr(manager, "_REWRITES", (_multiply_the_filters,))
+    monkeypatch.setattr(manager, "REWRITES", (_multiply_the_filters,))
     assert "in output 'output'" in _error(tflite.read(path, Shaping())).what
 
 

@@ -93,8 +93,9 @@ def test_ctrl_c():
         "import sys\n"
         "from converters.readers.child import Child\n"
         f"process = Child({MODULE!r}, 'Obedience')\n"
-        "print(process.ask({'kind': 'pid'}, where='', seconds=60).head['pid'], flush=True)\n"
-        "try: process.ask({'kind': 'hang'}, where='', seconds=60)\n"
+        "try:\n"
+        "    print(process.ask({'kind': 'pid'}, where='', seconds=60).head['pid'], flush=True)\n"
+        "    process.ask({'kind': 'hang'}, where='', seconds=60)\n"
         "except KeyboardInterrupt: sys.exit(7)\n"
     )
     with subprocess.Popen(

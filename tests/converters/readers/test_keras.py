@@ -98,7 +98,7 @@ def test_in_memory(keras_samples):
 
 def test_not_a_model():
     """Anything else in memory is refused."""
-    with pytest.raises(InvalidRequest, match=r"got dict, expected a path.* or a keras\.Model"):
+    with pytest.raises(InvalidRequest, match=r"got dict, expected the path.* a keras\.Model"):
         from_memory({}, Shaping())
 
 

@@ -40,7 +40,7 @@ def told(tmp_path: Path) -> Callable[..., Told]:
         assert "Traceback" not in result.stderr
         assert result.exit_code not in (1, 70), result.output
         if result.exit_code not in (0, 5):  # a plan that refuses is shown as a plan
-            assert result.stderr.startswith("error: ")
+            assert result.stderr.removeprefix("read the model ...\n").startswith("error: ")
             assert "Traceback" not in result.stdout
         return Told(result.exit_code, json.loads(result.stdout))
 
