@@ -80,8 +80,7 @@ def try_out(root: Path, state: Path, release: str, seconds: int) -> None:
     """Let the launcher start a release next time, for `seconds` unless `settle` comes first."""
     if not (root / "releases" / _checked(release) / DESCRIPTION).exists():
         raise InvalidRequest("no such release", got=release)
-    durable.remove(state / f"{TRIAL}.begun")
-    durable.sync_folder(state)
+    durable.remove(state / f"{TRIAL}.begun")  # durable with the next line's sync of the folder
     durable.write_file(state / TRIAL, f"{release} {seconds}\n".encode())
 
 

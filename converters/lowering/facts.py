@@ -66,7 +66,7 @@ def opset_of(proto: onnx.ModelProto) -> int:
 
 
 def dtype_name(element: int) -> str:
-    """NumPy's name of an ONNX element type (`str` for strings); one that ONNX has not is named by its number."""
+    """NumPy's name of an ONNX element type: `str` for strings, the number of one that ONNX has not."""
     if element not in helper.get_all_tensor_dtypes():
         return f"element type {element}"
     if element == onnx.TensorProto.STRING:

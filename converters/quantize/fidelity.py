@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 REPORT = "This is a fault of the converter: please report it with the model."
 
 # How far a conversion may be from its source, as a share of an output's range, by what the source's own
-# operators compute in. float32: kernels that sum in another order stay below 1e-5 on most networks; the worst
-# one tried, whose values within are far greater than its outputs, comes to 1.4e-4, and both runtimes are about
-# as far from the network in double precision (docs/fidelity.md). float16: the conversion computes in float32, and what the source loses by rounding
-# every value to 11 bits is the difference. int8: each runtime rounds a requantised value in its own way, and
-# over a network the steps, of 1/255 of a range, add up: 4 of them, as between two versions of LiteRT.
+# operators compute in (docs/fidelity.md). float32: kernels sum in another order, which stays below 1e-5 on
+# most networks; the worst one tried, whose values within are far greater than its outputs, comes to 1.4e-4,
+# and both runtimes are about as far from the network in double precision. float16: the conversion computes in
+# float32, and what the source loses by rounding every value to 11 bits is the difference. int8: each runtime
+# rounds a requantised value in its own way, and over a network the steps, of 1/255 of a range, add up: 4 of
+# them, as between two versions of LiteRT.
 TOLERANCES = {"float32": 5e-4, "float16": 1e-2, "int8": 4 / 255}
 
 

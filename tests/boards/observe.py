@@ -116,7 +116,8 @@ _LIST = (
     "sudo find / -xdev \\( -path /proc -o -path /sys -o -path /run \\) -prune -o -print "
     f"| grep -vE '{_OWN}'; "
     "sed 's/^/passwd /' /etc/passwd; sed 's/^/group /' /etc/group; sudo sed 's/^/shadow /' /etc/shadow; "
-    "systemctl list-unit-files --no-pager --no-legend --plain | sed 's/^/unit /'; "
+    # of a login there is a scope for as long as it lasts
+    "systemctl list-unit-files --no-pager --no-legend --plain | grep -v ' transient ' | sed 's/^/unit /'; "
     "ls /var/lib/systemd/linger 2>/dev/null | sed 's/^/linger /'; "
     "ps -eo user= | sort -u | grep edge | sed 's/^/running /'"
 )
