@@ -11,7 +11,7 @@ from contextlib import suppress
 from device_agent.bundle import Bundle
 from device_agent.errors import AgentUnreachable, DeviceUnsuitable, DiskFull, EdgeError
 from edge_sdk.devices import diagnosis
-from tests.boards.campaigns import Run
+from tests.boards.campaigns import BOOT_S, Run, release_of, wait_for
 from tests.boards.emulator import Board
 from tests.boards.observe import answers, check_that
 from tests.device_agent.harness import make_bundle
@@ -73,7 +73,8 @@ def cut_while_deploying(
     board.cut_power()
     thread.join()
     begin = time.monotonic()
-    board.on()
+    board.on()  # its SSH server may be up before the agent is
+    wait_for(lambda: release_of(board) is not None, BOOT_S, "the agent after the boot")
     status = answers(board, *known)
     took = time.monotonic() - begin
     check_that(promised in ([], [status.manifest_digest]), "a deployment that was acknowledged is gone")

@@ -201,7 +201,7 @@ def _upgrades(run: Run, board: Board, first: str) -> None:
 
 def _reverted(board: Board, first: str) -> str:
     """Wait until the release before answers; how long the trial took by the board's own journal."""
-    wait_for(lambda: _release(board) == first, TRIAL_S + BOOT_S, f"release {first}")
+    wait_for(lambda: release_of(board) == first, TRIAL_S + BOOT_S, f"release {first}")
     journal = board.run("sudo journalctl -u edge-agent -o short-unix --no-pager").splitlines()
     ends = [number for number, line in enumerate(journal) if "did not prove itself" in line]
     begins = [number for number in range(ends[-1]) if "Starting" in journal[number]]
@@ -210,7 +210,8 @@ def _reverted(board: Board, first: str) -> str:
     return f"{first} answers again; the trial took {seconds:.1f} s"
 
 
-def _release(board: Board) -> str | None:
+def release_of(board: Board) -> str | None:
+    """The release of the agent that answers; None while none does."""
     with suppress(Exception), board.device() as device:
         return device.describe().release
     return None
