@@ -1,4 +1,6 @@
-"""Fixtures every test may use."""
+"""Fixtures every test may use; without what the agent's own tests must do without, NumPy for one."""
+
+from __future__ import annotations
 
 import fcntl
 import importlib.util
@@ -7,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from converters.model import Model
-from tests.converters.readers import ir
+if TYPE_CHECKING:
+    from converters.model import Model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,6 +60,8 @@ def torch_shown(torch_samples) -> Model:
 def write_ir() -> Callable[[Path], Path]:
     """Writes a small OpenVINO IR to a path; skips without OpenVINO."""
     _needs("openvino", extra="openvino")
+    from tests.converters.readers import ir
+
     return ir.write
 
 
