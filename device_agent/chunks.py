@@ -230,7 +230,8 @@ class Chunks(asyncio.BufferedProtocol):
             log.request_id.reset(token)
 
     def _count(self, chunk: Chunk, status: int) -> None:
-        self._metrics.answered(ROUTE, status, time.monotonic() - chunk.began)
+        # int: Python 3.10 writes an HTTPStatus by its name
+        self._metrics.answered(ROUTE, int(status), time.monotonic() - chunk.began)
 
     def _settle(self) -> None:
         """Refuse, or hand the connection back, once everything before has been answered."""
