@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from converters import trial
-from device_agent.errors import FidelityError, FileMissing, InvalidModel
+from converters.readers.files import content
+from device_agent.errors import FidelityError, InvalidModel
 from device_agent.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -89,12 +90,7 @@ def optimize(path: Path, *, fix_shapes: bool = False) -> Optimization:
     from converters.graph.read import read, text
     from converters.graph.write import SIGNATURE, write
 
-    try:
-        source = path.read_bytes()
-    except FileNotFoundError as e:
-        raise FileMissing("no such model file", where=str(path)) from e
-    except OSError as e:
-        raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
+    source = content(path)
     graph = read(source, where=str(path))
     if fix_shapes:
         for tensor in graph.tensors.values():

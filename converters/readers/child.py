@@ -23,8 +23,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from converters.readers.files import reading
 from device_agent import errors, frames, tensors
-from device_agent.errors import EdgeError, FileMissing, InvalidModel, MissingDependency, ProtocolError
+from device_agent.errors import EdgeError, InvalidModel, MissingDependency, ProtocolError
 from device_agent.frames import Frame
 from device_agent.tensors import Tensor
 
@@ -236,15 +237,10 @@ def digest(*paths: Path) -> tuple[str, int]:
     total = hashlib.sha256()
     size_bytes = 0
     for path in paths:
-        try:
-            with path.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    total.update(chunk)
-                    size_bytes += len(chunk)
-        except FileNotFoundError as e:
-            raise FileMissing("no such model file", where=str(path)) from e
-        except OSError as e:
-            raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
+        with reading(path), path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                total.update(chunk)
+                size_bytes += len(chunk)
     return total.hexdigest(), size_bytes
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from converters.model import Model, Operator
+from converters.readers.files import content
 from converters.verdict import Verdict
 from device_agent import codec, runtimes
 from device_agent.bundle import TensorSpec
-from device_agent.errors import FileMissing, InvalidModel, InvalidRequest
+from device_agent.errors import InvalidModel, InvalidRequest
 from device_agent.runtimes.null import null_model
 from device_agent.tensors import DTYPES, Tensor
 
@@ -55,10 +56,7 @@ class NullReader:
                 where=str(path),
                 next_step="Write the shapes it is to have into the file.",
             )
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError as e:
-            raise FileMissing("no such model file", where=str(path)) from e
+        data = content(path)
         try:
             file = codec.from_json(data, _File, where=str(path), exact=True)
             specs = [_checked(spec, shaping.batch) for spec in (*file.inputs, *file.outputs)]

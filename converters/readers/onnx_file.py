@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from converters.readers.files import content, reading
 from converters.readers.magic import recognize
-from device_agent.errors import FileMissing, InvalidModel, MissingDependency
+from device_agent.errors import InvalidModel, MissingDependency
 
 if TYPE_CHECKING:
     import onnx
@@ -60,22 +61,18 @@ def invalid(path: Path, what: str, cause: Exception | None = None) -> InvalidMod
 
 
 def _bytes(path: Path) -> bytes:
-    try:
+    with reading(path):
         size = path.stat().st_size
-        if size > _MAX_MESSAGE:
-            raise InvalidModel(
-                "an ONNX file cannot be larger than two gigabytes",
-                where=str(path),
-                got=f"{size} bytes",
-                expected=f"at most {_MAX_MESSAGE}",
-                next_step="Save it with its weights beside it: onnx.save(model, path, "
-                "save_as_external_data=True).",
-            )
-        return path.read_bytes()
-    except FileNotFoundError as e:
-        raise FileMissing("no such model file", where=str(path)) from e
-    except OSError as e:
-        raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
+    if size > _MAX_MESSAGE:
+        raise InvalidModel(
+            "an ONNX file cannot be larger than two gigabytes",
+            where=str(path),
+            got=f"{size} bytes",
+            expected=f"at most {_MAX_MESSAGE}",
+            next_step="Save it with its weights beside it: "
+            "onnx.save(model, path, save_as_external_data=True).",
+        )
+    return content(path)
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:

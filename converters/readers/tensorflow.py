@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
+from converters.readers.files import reading
 from converters.readers.tflite import TfliteSource, from_tflite
 from converters.readers.tflite import lower as lower_tflite
 from converters.shaping import Declared, resolve
 from converters.tensorflow.job import Job, array_of, tensor_of
 from converters.tensorflow.process import tensorflow
 from device_agent import tensors
-from device_agent.errors import FileMissing, InvalidModel, InvalidRequest, ProtocolError
+from device_agent.errors import InvalidRequest, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,12 +123,8 @@ class TensorFlowReader:
         return f"tensorflow {ask(zeros)[0]}", run  # the first run also opens and traces the model
 
     def _measured(self, path: Path) -> tuple[str, int]:
-        try:
+        with reading(path):
             return self._measure(path)
-        except FileNotFoundError as e:
-            raise FileMissing("no such model file", where=str(path)) from e
-        except OSError as e:
-            raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
 
     def _described(self, made: Model, job: Job, size_bytes: int) -> Model:
         """The model of the converted file as that of its source."""

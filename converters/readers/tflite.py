@@ -12,10 +12,11 @@ from attrs import evolve, field, frozen
 
 from converters.model import Model, Operator
 from converters.quantize.fidelity import array_of, tensor_of
+from converters.readers.files import content
 from converters.verdict import Verdict
 from device_agent import runtimes
 from device_agent.bundle import TensorSpec
-from device_agent.errors import EdgeError, FileMissing, InvalidModel
+from device_agent.errors import EdgeError, InvalidModel
 from device_agent.tensors import DTYPES
 
 if TYPE_CHECKING:
@@ -66,12 +67,7 @@ class TfliteReader:
         """
         from converters.readers.tflite_shapes import original, shaped
 
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError as e:
-            raise FileMissing("no such model file", where=str(path)) from e
-        except OSError as e:
-            raise InvalidModel("the model file cannot be read", where=str(path), got=str(e)) from e
+        data = content(path)
         graph = read_graph(data, str(path))
         made, compared, resolved = shaped(original(data, graph, str(path)), graph, shaping)
         model = from_tflite(made, path, self.name)
