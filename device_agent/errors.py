@@ -178,6 +178,24 @@ class QuantizationError(EdgeError):
     code, exit_code, http_status = "quantization", 13, 422
 
 
+class MetricError(EdgeError):
+    """A metric cannot judge the model: outputs or labels do not fit it, it fails, or it gives NaN."""
+
+    code, exit_code, http_status = "metric", 14, 422
+
+
+class AccuracyMissed(EdgeError):
+    """No candidate keeps the accuracy that was asked for; the best one found is kept, nothing is deployed."""
+
+    code, exit_code, http_status = "accuracy_missed", 15, 422
+
+
+class BudgetExceeded(EdgeError):
+    """The work does not fit the memory it may use."""
+
+    code, exit_code, http_status = "budget_exceeded", 16, 507
+
+
 class DiscoveryError(EdgeError):
     """The local network cannot be asked who is there."""
 

@@ -1,0 +1,44 @@
+"""A float graph on its way to integers: what repairs change, and the quantiser carries out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from converters.graph.ir import Graph
+
+
+@frozen
+class Range:
+    """The values that a tensor's quantised form must hold, least and greatest, in the tensor's own unit."""
+
+    minimum: float
+    maximum: float
+
+
+@frozen
+class Rounded:
+    """Weights whose integers were chosen by other than rounding to the nearest.
+
+    `integers` is int8 in the weights' shape, `scale` float32[C], one per channel of the axis that the
+    weights' operator quantises on; the zero-point is 0.
+    """
+
+    integers: np.ndarray = field(repr=False)
+    scale: np.ndarray = field(repr=False)
+
+
+@define
+class Prepared:
+    """A float32 graph, the ranges of its activations by tensor, and chosen weights by constant.
+
+    Repairs change all three in place.
+    """
+
+    graph: Graph
+    ranges: dict[str, Range]
+    rounded: dict[str, Rounded] = field(factory=dict)
