@@ -16,6 +16,9 @@ Each class has a `code` (its name on the wire and in `--json` output) and an `ex
     ├── InvalidBundle             invalid_bundle        11   (also a ValueError)
     ├── OutputError               output                12   (also an OSError)
     ├── QuantizationError         quantization          13
+    ├── MetricError               metric                14
+    ├── AccuracyMissed            accuracy_missed       15
+    ├── BudgetExceeded            budget_exceeded       16
     ├── DiscoveryError            discovery             41
     └── DeviceError               device_error          20
         ├── AgentUnreachable      agent_unreachable     21   (also a ConnectionError)
