@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from converters import registry, resizing
+from converters import accuracy, registry, resizing
 from converters.artifact import Artifact
 from converters.memory import hand_back
 from converters.model import Model
+from converters.partition.precisions import calibrated
 from converters.partition.types import Plan, Recipe, planned_inputs
 from converters.quantize.calibration import Calibration
 from converters.quantize.divergence import located
@@ -29,13 +30,24 @@ from converters.quantize.fidelity import (
 )
 from converters.quantize.quiet import quiet
 from converters.quantize.recording import Recording, recorded
+from converters.quantize.scheme import AUTO
+from converters.quantize.sources import WAYS
 from device_agent import codec, runtimes
 from device_agent.bundle import TensorSpec
-from device_agent.errors import FidelityError, InvalidModel, InvalidRequest, UnsupportedOperator
+from device_agent.errors import (
+    CalibrationError,
+    FidelityError,
+    InvalidModel,
+    InvalidRequest,
+    UnsupportedOperator,
+)
 from device_agent.tensors import Tensor, pack
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from converters.quantize.search import Search
+    from converters.quantize.validation import Validation
 
 FIDELITY_SAMPLES = 200  # enough for a steady SNR; more would only make `convert` wait
 GOLDEN_SAMPLES = 4
@@ -51,6 +63,7 @@ class Conversion:
     quantised before. A fidelity is None where the runtime computes nothing (the null runtime). Golden inputs
     and outputs are safetensors blobs with tensors named `<sample>/<tensor>`, as the host computed them.
     `notes` are what a user should know of the model and the data it was made with: too few samples, a cast.
+    `search` is what a search found, None where the plan asked for none; `plan` is then what was carried out.
     """
 
     model: Model
@@ -63,6 +76,7 @@ class Conversion:
     golden_outputs: bytes = field(repr=False)
     golden_samples: int
     notes: tuple[str, ...] = ()
+    search: Search | None = None
 
 
 def convert(
@@ -71,11 +85,13 @@ def convert(
     *,
     calibration: Calibration | None,
     progress: Callable[[str, int, int], None],
+    validation: Validation | None = None,
+    resume: Path | None = None,
 ) -> Conversion:
     """Compile `model` as `plan` says and measure what that did to it; see `edge_sdk.convert`.
 
-    Without calibration data a float32 conversion is compared on generated inputs, and says so in
-    `Fidelity.data`; an int8 one is refused.
+    Without calibration data a conversion that needs none is compared on generated inputs, and says so in
+    `Fidelity.data`; one that does is refused.
     """
     if plan.model_sha256 != model.sha256:
         raise InvalidRequest("the plan was made for another model", got=plan.model, expected=model.path.name)
@@ -85,6 +101,9 @@ def convert(
         raise refused(plan)
     backend = registry.backend(plan.segments[0].backend)
     kept = model.quantized is not None  # there is nothing to quantise, and no other form of it
+    searches = plan.recipe.precision == AUTO or plan.recipe.accuracy is not None
+    if backend.computes and not kept:
+        _check_samples(plan, calibration, searches=searches)
     fidelity = baseline_fidelity = None
     data, expected = calibration or generated(model), None
     if backend.computes:
@@ -104,14 +123,21 @@ def convert(
         if model.dynamic:
             check_resized(model, baseline)
         baseline = with_seen_range(baseline, baseline_fidelity)
+    search = None
     if kept or plan.recipe.precision == "float32":
         artifact, fidelity = baseline, baseline_fidelity
     else:
-        artifact = backend.compile(model, plan.recipe, calibration, progress)
+        if searches and calibration is not None:
+            found = accuracy.find(
+                model, plan, backend, calibration, validation, resume=resume, progress=progress
+            )
+            search, artifact, plan = found.search, found.built.artifact, found.plan
+        else:
+            artifact = backend.compile(model, plan.recipe, calibration, progress)
         if expected is not None:
             fidelity = compare(artifact, expected.reference, data.source, expected.pairs(data))
     golden_inputs, golden_outputs, count = golden(artifact, data)
-    return Conversion(
+    made = Conversion(
         model=model,
         plan=plan,
         artifact=artifact,
@@ -122,7 +148,22 @@ def convert(
         golden_outputs=golden_outputs,
         golden_samples=count,
         notes=model.notes + data.notes,
+        search=search,
     )
+    if search is not None and not search.met:
+        error = accuracy.missed(search, model.path.name)
+        error.best = made
+        raise error
+    return made
+
+
+def _check_samples(plan: Plan, calibration: Calibration | None, *, searches: bool) -> None:
+    """Refuse what needs samples and has none, before anything is made."""
+    precision = plan.recipe.precision
+    if calibration is None and calibrated(precision):
+        raise CalibrationError(f"{precision} needs calibration data, and none was given", next_step=WAYS)
+    if calibration is None and searches:
+        raise CalibrationError("accuracy is judged on samples, and none were given", next_step=WAYS)
 
 
 def refused(plan: Plan) -> UnsupportedOperator:

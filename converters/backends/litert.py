@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from converters.partition.types import Recipe
     from converters.progress import Progress
     from converters.quantize.calibration import Calibration
+    from converters.quantize.engine import Engine
 
 LEAST_VERSION = "1.0.1"  # the first release of ai-edge-litert; every operator written here is older than it
 LEAST_TFLITE_VERSION = "2.14.0"  # the last release of tflite-runtime, and what is tried out
@@ -114,6 +115,21 @@ class LiteRTBackend:
             tolerance={name: _tolerance(compiled, tensor) for name, tensor in compiled.outputs.items()},
             rewrites=rewrites,
         )
+
+    def engine(self, model: Model, calibration: Calibration | None, progress: Progress) -> Engine | None:
+        """What builds the model in any scheme; see `Backend`."""
+        from converters.quantize.litert_engine import LiteRTEngine
+
+        progress("lowering", 0, 1)
+        graph, verdicts = registry.reader(model.format).lower(model)
+        if graph is None:
+            raise _refused(model, verdicts)
+        rewrite(graph, model, quantizes=True)
+        progress("lowering", 1, 1)
+        return LiteRTEngine(
+            model, graph, calibration,
+            runtime=self.name, least_version=self._least_version, progress=progress,
+        )  # fmt: skip
 
 
 def rewrite(graph: Graph, model: Model, *, quantizes: bool = False) -> dict[str, int]:
