@@ -264,7 +264,7 @@ def _quantized(model: Model, plan: Plan) -> tuple[Verdict, ...]:
     graph, _ = registry.reader(model.format).lower(model)
     if graph is None:
         return ()
-    rewrite(graph, model, quantizes=True)
+    rewrite(graph, model)
     with malformed(model):
         return _too_new(_uses(_as_int8(graph)), plan) + _without_int8(model, graph)
 
