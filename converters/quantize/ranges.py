@@ -87,7 +87,7 @@ def mse(statistics: TensorStatistics, bits: int, symmetric: bool) -> Range:
     for reach, places in _ROUNDS:
         for move in moves:
             factors = 1 + np.linspace(-reach, reach, places)[:, None] * move
-            tried = np.clip(np.concatenate([best[None], best * factors]), *whole)
+            tried = np.concatenate([best[None], best * factors]).clip(whole[0], whole[1])
             best = tried[quantization_error(statistics, tried, bits, symmetric).argmin()]
     return _towards_zero(statistics, float(best[0]), float(best[1]))
 

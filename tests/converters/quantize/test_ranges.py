@@ -81,7 +81,7 @@ def test_octav_is_close_to_the_least(name, bits, symmetric):
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_octav_is_the_papers(bits):
-    """On symmetric data it settles where equation 6 of the paper does, over the values, with 2^B - 1 steps."""
+    """On symmetric data it settles where equation 6 of the paper does over the values (2^B - 1 steps)."""
     values = np.concatenate([LAPLACE, -LAPLACE])
     size = np.abs(values)
     s = size.mean()
