@@ -260,7 +260,7 @@ def _too_new(uses: tuple[OperatorUse, ...], plan: Plan) -> tuple[Verdict, ...]:
 
 
 def _quantized(model: Model, plan: Plan) -> tuple[Verdict, ...]:
-    """What is refused of a float model that is to be int8, which is rewritten in another way."""
+    """What is refused of a float model that is to be int8."""
     graph, _ = registry.reader(model.format).lower(model)
     if graph is None:
         return ()

@@ -15,9 +15,11 @@ from converters.quantize import quantizer
 from converters.quantize.assignment import FLOAT, computes, refusal
 from converters.quantize.engine import Built, Effect, Fallback, Layer, LayerError
 from converters.quantize.layer_errors import layer_errors
-from converters.quantize.prepared import Prepared, Range
+from converters.quantize.prepared import Prepared
+from converters.quantize.ranges import METHODS, choose
 from converters.quantize.scheme import MIXED, STATIC, Scheme
 from converters.quantize.sources import WAYS
+from converters.quantize.statistics import Statistics, collect
 from device_agent.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -58,12 +60,12 @@ class LiteRTEngine:
         opened: Opened | None = None,
         rewrites: Mapping[str, int] | None = None,
     ) -> None:
-        self.ranges: tuple[str, ...] = ("minmax",)
+        self.ranges = METHODS
         self.repairs: tuple[str, ...] = ()
         self._model, self._graph, self._calibration = model, graph, calibration
         self._runtime, self._least_version, self._progress = runtime, least_version, progress
         self._opened, self._rewrites = opened, dict(rewrites or {})
-        self._statistics: dict[str, Range] | None = None
+        self._statistics: Statistics | None = None
         self._made: dict[tuple[str, str, tuple[str, ...]], tuple[Prepared, tuple[Effect, ...]]] = {}
 
     def layers(self) -> tuple[Layer, ...]:
@@ -124,24 +126,18 @@ class LiteRTEngine:
         """The graph with ranges chosen and repairs applied, which schemes share whatever their exceptions."""
         key = (scheme.precision, scheme.ranges, scheme.repairs)
         if key not in self._made:
-            ranges = self._calibrated()
+            bits = 16 if scheme.precision == "int16x8" else 8
+            ranges = choose(self._calibrated(scheme.precision), scheme.ranges, bits=bits, symmetric=bits == 16)
             self._made[key] = Prepared(self._graph, ranges), ()
         return self._made[key]
 
-    def _calibrated(self) -> dict[str, Range]:
+    def _calibrated(self, precision: str) -> Statistics:
         if self._calibration is None:
             raise CalibrationError(
-                "quantised activations need calibration data, and none was given", next_step=WAYS
+                f"{precision} needs calibration data, and none was given", next_step=WAYS
             )
         if self._statistics is None:
-            from converters.quantize import int8
-
-            rows = int8.calibrate(write(self._graph), self._calibration, self._progress)
-            self._statistics = {
-                name: Range(float(row["min"].min()), float(row["max"].max()))
-                for name, row in rows.items()
-                if row
-            }
+            self._statistics = collect(self._graph, self._calibration, self._progress)
         return self._statistics
 
     def _integer(self, operator: GraphOperator) -> tuple[str, ...]:
