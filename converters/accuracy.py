@@ -11,16 +11,20 @@ from attrs import evolve, frozen
 from converters.partition.planner import carried_out
 from converters.partition.types import Accuracy, Recipe
 from converters.quantize.calibration import Calibration
-from converters.quantize.scheme import AUTO
+from converters.quantize.scheme import AUTO, STATIC, Scheme
 from converters.quantize.search import Goal
-from device_agent.errors import AccuracyMissed, InvalidRequest
+from device_agent.errors import AccuracyMissed, InvalidRequest, QuantizationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy as np
+
     from converters.backends.base import Backend
     from converters.model import Model
     from converters.partition.types import Plan
     from converters.progress import Progress
-    from converters.quantize.engine import Built, Engine
+    from converters.quantize.engine import Built, Engine, Layer, LayerError
     from converters.quantize.metrics.base import Metric
     from converters.quantize.search import Candidate, Search
     from converters.quantize.validation import Validation
@@ -91,9 +95,8 @@ def find(
         raise InvalidRequest(
             f"{backend.name} has nothing to search", got=plan.recipe.precision, where=plan.model
         )
-    limited(engine, plan.recipe)
     search, built = auto.search(
-        model, engine, calibration, judged, metric, goal,
+        model, Limited(engine, plan.recipe), calibration, judged, metric, goal,
         journal=resume, progress=progress, io=plan.recipe.io,
     )  # fmt: skip
     search = evolve(search, notes=(*search.notes, *_notes(metric, judged, validation)))
@@ -138,13 +141,50 @@ def default_metric(model: Model, *, labelled: bool) -> str:
     )
 
 
-def limited(engine: Engine, recipe: Recipe) -> None:
-    """Leave an engine only what the recipe lets a search try."""
-    if recipe.ranges is not None:
-        engine.ranges = (recipe.ranges,)
-    if recipe.repairs is not None:
-        engine.repairs = tuple(name for name in engine.repairs if name in recipe.repairs)
-    engine.steps = tuple(step for step in engine.steps if step in recipe.steps)
+class Limited:
+    """An engine that builds only what a recipe allows; see `Engine`.
+
+    `ranges` and `repairs` are those the recipe names, `steps` those its processor has. A model with
+    operators that are in none of them is refused.
+    """
+
+    def __init__(self, engine: Engine, recipe: Recipe) -> None:
+        self._engine, self._recipe = engine, recipe
+        named, repairs = recipe.ranges, recipe.repairs
+        self.ranges = engine.ranges if named is None else (named,)
+        self.repairs = tuple(name for name in engine.repairs if repairs is None or name in repairs)
+        self.steps = tuple(step for step in engine.steps if step in recipe.steps)
+
+    def layers(self) -> tuple[Layer, ...]:
+        """See `Engine`."""
+        return self._engine.layers()
+
+    def build(self, scheme: Scheme) -> Built:
+        """See `Engine`."""
+        built = self._engine.build(scheme)
+        if scheme.precision in STATIC:
+            check_fallbacks(built, self._recipe)
+        return built
+
+    def errors(self, scheme: Scheme, samples: Iterable[Mapping[str, np.ndarray]]) -> tuple[LayerError, ...]:
+        """See `Engine`."""
+        return self._engine.errors(scheme, samples)
+
+
+def check_fallbacks(built: Built, recipe: Recipe) -> None:
+    """Refuse operators in a precision that the plan's processor does not have.
+
+    Raises:
+        QuantizationError: names them, and why they are not in the precision asked for.
+    """
+    wrong = [each for each in built.fallbacks if each.precision not in (*recipe.steps, "int8")]
+    if wrong:
+        raise QuantizationError(
+            f"{len(wrong)} operators have no integer form, and the processor has no other",
+            where=built.artifact.title,
+            got="; ".join(f"{each.type} {each.layer!r}: {each.reason}" for each in wrong[:5]),
+            next_step="Choose a board whose processor computes in float32 too: `edge targets list`.",
+        )
 
 
 def missed(search: Search, where: str) -> AccuracyMissed:

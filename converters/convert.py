@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,8 @@ from device_agent.tensors import Tensor, pack
 if TYPE_CHECKING:
     import numpy as np
 
+    from converters.backends.base import Backend
+    from converters.progress import Progress
     from converters.quantize.search import Search
     from converters.quantize.validation import Validation
 
@@ -84,7 +86,7 @@ def convert(
     plan: Plan,
     *,
     calibration: Calibration | None,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
     validation: Validation | None = None,
     resume: Path | None = None,
 ) -> Conversion:
@@ -123,7 +125,7 @@ def convert(
         if model.dynamic:
             check_resized(model, baseline)
         baseline = with_seen_range(baseline, baseline_fidelity)
-    search = None
+    search, left = None, ()
     if kept or plan.recipe.precision == "float32":
         artifact, fidelity = baseline, baseline_fidelity
     else:
@@ -133,7 +135,7 @@ def convert(
             )
             search, artifact, plan = found.search, found.built.artifact, found.plan
         else:
-            artifact = backend.compile(model, plan.recipe, calibration, progress)
+            artifact, left = _compiled(backend, model, plan, calibration, progress)
         if expected is not None:
             fidelity = compare(artifact, expected.reference, data.source, expected.pairs(data))
     golden_inputs, golden_outputs, count = golden(artifact, data)
@@ -147,7 +149,7 @@ def convert(
         golden_inputs=golden_inputs,
         golden_outputs=golden_outputs,
         golden_samples=count,
-        notes=model.notes + data.notes,
+        notes=model.notes + data.notes + left,
         search=search,
     )
     if search is not None and not search.met:
@@ -155,6 +157,21 @@ def convert(
         error.best = made
         raise error
     return made
+
+
+def _compiled(
+    backend: Backend, model: Model, plan: Plan, calibration: Calibration | None, progress: Progress
+) -> tuple[Artifact, tuple[str, ...]]:
+    """The model as the plan says, and a note of operators that cannot be in its precision."""
+    engine = backend.engine(model, calibration, progress)
+    if engine is None:
+        return backend.compile(model, plan.recipe, calibration, progress), ()
+    built = engine.build(plan.recipe.scheme)
+    accuracy.check_fallbacks(built, plan.recipe)
+    return built.artifact, tuple(
+        f"{each.type} {each.layer!r} is in {each.precision}, not in {plan.recipe.precision}: {each.reason}"
+        for each in built.fallbacks
+    )
 
 
 def _check_samples(plan: Plan, calibration: Calibration | None, *, searches: bool) -> None:

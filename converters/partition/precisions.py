@@ -37,13 +37,16 @@ def settled(recipe: Recipe, processor: Processor, *, computes: bool) -> Recipe |
 
     `auto` stays what it is where there is something to search: a processor that computes in int8, through
     a backend whose artifacts can be compared with the source (`computes`). Elsewhere it is the first
-    precision that the processor has. Only the precisions it has are steps of a search.
+    precision that the processor has. Where operators may differ, only by the precisions that it has.
     """
     able = precisions_of(processor)
+    steps = tuple(step for step in STEPS if step in able)
     if recipe.precision != AUTO:
-        return recipe if recipe.precision in able else None
+        if recipe.precision not in able:
+            return None
+        return evolve(recipe, steps=steps if recipe.precision in STATIC else ())
     if "int8" in able and computes:
-        return evolve(recipe, steps=tuple(step for step in STEPS if step in able))
+        return evolve(recipe, steps=steps)
     if not able:
         return None
     precision = "int8" if "int8" in able else "float32" if "float32" in able else able[0]

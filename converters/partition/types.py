@@ -40,7 +40,8 @@ class Recipe:
     floating point at their ends are always `float`.
     `ranges` and `repairs`: what the ranges of activations come from and what is mended before rounding; a
     search tries these only. None: all that a search knows, and the plain way where nothing is searched.
-    `steps`: what a search may give a layer that loses too much, on the processor of the plan.
+    `steps`: what the processor of the plan has for operators that cannot have the precision, and for those
+    that lose too much in it.
     `exceptions`: the precision of layers that differ, as a search found them; see `Scheme`.
     `accuracy`: what must be kept; None: nothing is asked, and nothing is judged.
     """
