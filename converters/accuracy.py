@@ -65,24 +65,18 @@ def find(
     Raises:
         BudgetExceeded: the search does not fit the memory it may use.
         CalibrationError: the samples do not fit the model.
-        InvalidRequest: the metric is unknown or needs labels that are not there.
-        MetricError: the metric cannot judge the model's outputs.
+        InvalidRequest: the metric is unknown.
+        MetricError: the metric cannot judge the model's outputs, or needs labels that are not there.
         QuantizationError: nothing could be built.
     """
     from converters.quantize import auto
+    from converters.quantize.evaluate import check_labels
     from converters.quantize.metrics import open_metric
 
     asked = plan.recipe.accuracy or Accuracy()
     judged = validation or on_calibration(calibration)
     metric = open_metric(asked.metric or default_metric(model, labelled=judged.labels is not None), model)
-    if metric.labelled and judged.labels is None:
-        raise InvalidRequest(
-            f"the metric {metric.name} needs labels",
-            where=judged.source,
-            got="samples without labels",
-            next_step="Give them with `--validation data.npz` (an array `y` or `label`) or `--labels FILE`, "
-            "or use agreement, snr or cosine, which compare with the float model.",
-        )
+    check_labels(metric, judged)
     goal = Goal(
         max_drop=metric.default_drop if asked.max_drop is None else asked.max_drop,
         confidence=asked.confidence,
@@ -230,9 +224,9 @@ def _made(plan: Plan, search: Search, asked: Accuracy) -> Plan:
 
 
 def _notes(metric: Metric, judged: Validation, given: Validation | None) -> tuple[str, ...]:
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = judged.notes
     if not metric.labelled:
-        notes = (
+        notes += (
             f"{metric.name} compares with the float model, not with labels: it is no accuracy by itself",
         )
     if given is None:

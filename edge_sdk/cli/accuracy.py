@@ -75,8 +75,8 @@ def choosing(function: F) -> F:
         click.option(
             "--metric",
             metavar="NAME",
-            help="What accuracy is: top1, top5, map, mae, rmse, auc, wer, cer, agreement, snr, cosine or "
-            "module:function. By default top1 with labels of classes, without labels agreement (or snr) with "
+            help="What accuracy is: top1, top5, map, map50, mae, rmse, relative, auc, wer, cer, agreement, snr, "
+            "cosine or module:function. By default top1 with labels of classes, without labels agreement (or snr) with "
             "the float model.",
         ),
         click.option(
