@@ -89,9 +89,10 @@ def find(
         raise InvalidRequest(
             f"{backend.name} has nothing to search", got=plan.recipe.precision, where=plan.model
         )
+    only = None if plan.recipe.precision == AUTO else plan.recipe.scheme
     search, built = auto.search(
         model, Limited(engine, plan.recipe), calibration, judged, metric, goal,
-        journal=resume, progress=progress, io=plan.recipe.io,
+        journal=resume, progress=progress, io=plan.recipe.io, only=only,
     )  # fmt: skip
     search = evolve(search, notes=(*search.notes, *_notes(metric, judged, validation)))
     return Found(search, built, _made(plan, search, asked))

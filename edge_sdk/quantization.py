@@ -110,14 +110,9 @@ def quantize(
         UnsupportedOperator: the target cannot run the model.
     """
     from converters.model import Model
-    from device_agent.errors import InvalidRequest
 
     progress("read the model", 0, 0)
     opened = model if isinstance(model, Model) else pipeline.load(model)
-    if precision == "float32":
-        raise InvalidRequest(
-            "float32 is what the model is already", got=precision, next_step="`edge convert` keeps it."
-        )
     plan = pipeline.plan(
         opened, target, precision=precision, io=io, metric=metric, max_drop=max_drop, judge=True,
         confidence=confidence, prove=prove, ranges=ranges, repairs=repairs,

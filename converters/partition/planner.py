@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from targets.schema import Processor, Target
 
 SEARCHED = "in what the search gives it"
+_LIMITS = {
+    "max_drop": "0 or more",
+    "confidence": "between 0.5 and 1",
+    "time_budget": "seconds, more than 0",
+    "memory_budget": "bytes, more than 0",
+}
 
 
 def plan(model: Model, target: Target, *, recipe: Recipe) -> Plan:
@@ -88,9 +94,37 @@ def carried_out(plan: Plan, recipe: Recipe, precisions: Mapping[str, str]) -> Pl
 
 
 def _check(recipe: Recipe) -> None:
+    from converters.quantize.ranges import METHODS
+    from converters.quantize.repairs import REPAIRS
+
     for what, got, known in (("precision", recipe.precision, ASKED), ("io", recipe.io, IO_KINDS)):
         if got not in known:
             raise InvalidRequest(f"unknown {what}", got=repr(got), expected=" or ".join(known))
+    for what, names, known in (
+        ("way to choose ranges", (recipe.ranges,) if recipe.ranges is not None else (), METHODS),
+        ("repair", recipe.repairs or (), tuple(REPAIRS)),
+    ):
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise InvalidRequest(f"unknown {what}", got=repr(unknown[0]), expected=" or ".join(known))
+    asked = recipe.accuracy
+    if asked is None:
+        return
+    if recipe.precision == "float32":
+        raise InvalidRequest(
+            "float32 loses nothing that could be judged",
+            got="a metric or limit for float32",
+            next_step="`edge convert --precision float32` keeps the model as it is.",
+        )
+    limits = {
+        "max_drop": asked.max_drop is None or asked.max_drop >= 0,
+        "confidence": 0.5 < asked.confidence < 1,
+        "time_budget": asked.time_budget is None or asked.time_budget > 0,
+        "memory_budget": asked.memory_budget is None or asked.memory_budget > 0,
+    }
+    for name, good in limits.items():
+        if not good:
+            raise InvalidRequest(f"{name} makes no sense", got=str(getattr(asked, name)), expected=_LIMITS[name])
 
 
 def _unable(recipe: Recipe, target: Target) -> InvalidRequest:

@@ -75,9 +75,9 @@ def choosing(function: F) -> F:
         click.option(
             "--metric",
             metavar="NAME",
-            help="What accuracy is: top1, top5, map, map50, mae, rmse, relative, auc, wer, cer, agreement, snr, "
-            "cosine or module:function. By default top1 with labels of classes, without labels agreement (or snr) with "
-            "the float model.",
+            help="What accuracy is: top1, top5, map, map50, mae, rmse, relative, auc, wer, cer, agreement, "
+            "snr, cosine or module:function. By default top1 with labels of classes, without labels "
+            "agreement (or snr) with the float model.",
         ),
         click.option(
             "--max-drop",

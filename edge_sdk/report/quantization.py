@@ -165,10 +165,10 @@ def _accuracy(search: Search, best: Candidate) -> str:
     judged = best.judgement
     if judged is None:
         return text
+    low, high = _number(judged.lower, search.unit), _number(judged.upper, search.unit)
     return (
         f"{text}: a drop of {_amount(judged.drop, search.unit)}\n"
-        f"({_number(judged.lower)} to {_number(judged.upper)} at {100 * judged.confidence:g} % each way, "
-        f"{judged.method}, {judged.samples} samples)"
+        f"({low} to {high} at {100 * judged.confidence:g} % each way, {judged.method}, {judged.samples} samples)"
     )
 
 

@@ -56,8 +56,8 @@ def print_quantization(report: ConvertReport) -> None:
     quantization.show(conversion.model.name, conversion.search)
     layout.lines([""])
     files = "\n".join(filter(None, (report.file, report.bundle, report.report)))
-    rows = [*_conversion_rows(conversion), ("Files", files)]
-    layout.show(f"{conversion.model.name} for {conversion.target}", rows)
+    rows = [row for row in _conversion_rows(conversion) if row[0] in ("Made", "Operators", "Float", "Note")]
+    layout.show(f"{conversion.model.name} for {conversion.target}", [*rows, ("Files", files)])
 
 
 def print_bench(report: BenchReport) -> None:

@@ -30,7 +30,7 @@ def test_the_whole_search_is_told(shown: str) -> None:
     for told in (
         "net keeps its accuracy as int8, 2 layers in int16x8, ranges mse, equalization",
         "top1 97.60 points, float 98.00 points: a drop of 0.40 points",
-        "(-0.4 to 1.1 at 95 % each way, McNemar, 200 samples)",
+        "(-0.40 to 1.10 at 95 % each way, McNemar, 200 samples)",
         "at most 0.50 points allowed, as seen: reached",
         "float32 3.6 ms, plain int8 1.55 ms, this 1.61 ms (1.04 of plain int8)",
         "plain int8 300.0 kB, this 310.0 kB",
