@@ -116,7 +116,7 @@ class LiteRTEngine:
         if scheme.precision not in STATIC:
             from converters.quantize import weights
 
-            graph, fallbacks = weights.apply(self._graph, scheme.precision)
+            graph, fallbacks = weights.apply(self._graph, scheme.precision, runtime=self._runtime)
             return graph, _Parts((), fallbacks, 0)
         prepared, effects = self._prepared(scheme)
         made = quantizer.applied(prepared, scheme, runtime=self._runtime)

@@ -68,6 +68,12 @@ class Rule:
         return evolve(self, precisions=precisions)
 
 
+def expanded(expand: Expand, *kernels: str, check: Check | None = None) -> Rule:
+    """The rule of operators that have kernels for these precisions, and several operators for the others."""
+    others = {precision: expand for precision in STATIC if precision not in kernels}
+    return Rule(kernels, expand=others, check=check)
+
+
 def fixed(scale: float, zero_point: int = 0) -> Quantization:
     """Parameters of a whole tensor."""
     return Quantization((scale,), (zero_point,))
