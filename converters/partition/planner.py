@@ -124,7 +124,9 @@ def _check(recipe: Recipe) -> None:
     }
     for name, good in limits.items():
         if not good:
-            raise InvalidRequest(f"{name} makes no sense", got=str(getattr(asked, name)), expected=_LIMITS[name])
+            raise InvalidRequest(
+                f"{name} makes no sense", got=str(getattr(asked, name)), expected=_LIMITS[name]
+            )
 
 
 def _unable(recipe: Recipe, target: Target) -> InvalidRequest:

@@ -166,9 +166,10 @@ def _accuracy(search: Search, best: Candidate) -> str:
     if judged is None:
         return text
     low, high = _number(judged.lower, search.unit), _number(judged.upper, search.unit)
+    bounds = f"{low} to {high} at {100 * judged.confidence:g} % each way"
     return (
         f"{text}: a drop of {_amount(judged.drop, search.unit)}\n"
-        f"({low} to {high} at {100 * judged.confidence:g} % each way, {judged.method}, {judged.samples} samples)"
+        f"({bounds}, {judged.method}, {judged.samples} samples)"
     )
 
 
