@@ -79,7 +79,7 @@ def test_the_plan_in_the_bundle_makes_the_same_file(run: Run, few: Path, tmp_pat
 
 
 def test_without_labels_the_float_model_is_the_truth(run: Run, tmp_path: Path) -> None:
-    """Plain `edge convert` judges by agreement with the float model on its calibration samples, and says it."""
+    """Plain `edge convert` judges by agreement with float on its calibration samples, and says so."""
     report = run("convert", MODEL, "--calibration", CALIBRATION, "-o", tmp_path, "--json", "-").json
     search = report["search"]
     assert ("agreement", 200, True) == (search["metric"], search["count"], search["met"])
