@@ -123,7 +123,7 @@ def matched(found: Boxes, truth: Boxes, thresholds: Sequence[float]) -> Found:
 
 @define
 class _Curves:
-    """The boxes of all images, class by class and the most certain first; those past the last right one left out.
+    """The boxes of all images, class by class, the most certain first, up to the last right one.
 
     `image` int64[D] is where each is from, `right` and `wrong` bool[D, T], `starts` where each class begins,
     `group` int64[D] the class's number, `owner` whose boxes a class's are, `truths` int64[images, classes].
@@ -166,7 +166,7 @@ class _Curves:
         )
 
     def value(self, weights: np.ndarray) -> float:
-        """The mean average precision where image i counts `weights[i]` times, int64[images]; NaN: no truths."""
+        """The mean average precision where image i counts `weights[i]` times; NaN without true boxes."""
         truths = weights @ self.truths
         present = truths > 0
         if not present.any():
@@ -181,7 +181,9 @@ class _Curves:
         lift = 2.0 * (self.group[-1] - self.group)[:, None]
         precision = np.maximum.accumulate((precision + lift)[::-1], axis=0)[::-1] - lift
         # of the 101 points 0, 0.01, .. 1 of recall, how many are reached with this box and not before
-        reached = np.where(right > 0, 100 * right // np.maximum(truths[self.owner], 1)[self.group][:, None] + 1, 0)
+        reached = np.where(
+            right > 0, 100 * right // np.maximum(truths[self.owner], 1)[self.group][:, None] + 1, 0
+        )
         new = np.diff(reached, axis=0, prepend=0)
         new[self.starts] = reached[self.starts]
         areas = np.add.reduceat(precision * new, self.starts, axis=0).mean(axis=1) / 101
