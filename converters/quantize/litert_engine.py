@@ -127,15 +127,15 @@ class LiteRTEngine:
         key = (scheme.precision, scheme.ranges, scheme.repairs)
         if key not in self._made:
             bits = 16 if scheme.precision == "int16x8" else 8
-            ranges = choose(self._calibrated(scheme.precision), scheme.ranges, bits=bits, symmetric=bits == 16)
+            ranges = choose(
+                self._calibrated(scheme.precision), scheme.ranges, bits=bits, symmetric=bits == 16
+            )
             self._made[key] = Prepared(self._graph, ranges), ()
         return self._made[key]
 
     def _calibrated(self, precision: str) -> Statistics:
         if self._calibration is None:
-            raise CalibrationError(
-                f"{precision} needs calibration data, and none was given", next_step=WAYS
-            )
+            raise CalibrationError(f"{precision} needs calibration data, and none was given", next_step=WAYS)
         if self._statistics is None:
             self._statistics = collect(self._graph, self._calibration, self._progress)
         return self._statistics
