@@ -260,11 +260,11 @@ def _too_new(uses: tuple[OperatorUse, ...], plan: Plan) -> tuple[Verdict, ...]:
 
 
 def _quantized(model: Model, plan: Plan) -> tuple[Verdict, ...]:
-    """What is refused of a float model that is to be int8, which is rewritten in another way."""
+    """What is refused of a float model that is to be int8."""
     graph, _ = registry.reader(model.format).lower(model)
     if graph is None:
         return ()
-    rewrite(graph, model, quantizes=True)
+    rewrite(graph, model)
     with malformed(model):
         return _too_new(_uses(_as_int8(graph)), plan) + _without_int8(model, graph)
 
