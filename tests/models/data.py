@@ -1,4 +1,4 @@
-"""Synthetic scenes with shapes on noisy backgrounds: the data of the models in this folder, from seeds alone."""
+"""The data of the models in this folder, made from seeds: scenes with shapes, single shapes, numbers."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def _background(random: np.random.Generator) -> np.ndarray:
     return np.asarray(flat + random.uniform(0, 0.12) * along)
 
 
-def _draw(
-    image: np.ndarray, kind: int, box: tuple[float, ...], random: np.random.Generator
-) -> None:
+def _draw(image: np.ndarray, kind: int, box: tuple[float, ...], random: np.random.Generator) -> None:
     """A shape that fills its box, in a colour away from what it covers."""
     x1, y1, x2, y2 = box
     y, x = np.mgrid[0:SIZE, 0:SIZE] + 0.5
@@ -91,7 +89,7 @@ def _overlap(box: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def patch(part: int, index: int) -> tuple[np.ndarray, int]:
-    """A single shape and its class: an image float32[3, 32, 32] in 0..1, from a scene of three times the size."""
+    """A shape and its class: an image float32[3, 32, 32] in 0..1, drawn at three times that size."""
     random = np.random.default_rng((part, index, 1))
     image = _background(random)
     width, height = random.uniform(40, 84, 2)

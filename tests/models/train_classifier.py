@@ -3,8 +3,9 @@
     python -m tests.models.train_classifier
 
 Needs PyTorch; about a minute on one core. After training, the widest channel of each activation between
-convolutions is scaled by 100 and the weights that read it by 1/100. ReLU keeps a positive factor, so the network computes what it
-did before, but one scale for the whole tensor leaves the other channels next to nothing.
+convolutions is scaled by 100 and the weights that read it by 1/100. ReLU keeps a positive factor, so the
+network computes what it did before, but one scale for the whole tensor leaves the other channels next to
+nothing.
 """
 
 from __future__ import annotations
@@ -32,9 +33,7 @@ def block(into: int, out: int, stride: int) -> list[nn.Module]:
 def network() -> nn.Sequential:
     """float32[N, 3, 32, 32] -> logits float32[N, classes]."""
     convolutions = block(3, 16, 2) + block(16, 24, 1) + block(24, 32, 2) + block(32, 40, 2)
-    return nn.Sequential(
-        *convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, len(CLASSES))
-    )
+    return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, len(CLASSES)))
 
 
 def train() -> nn.Sequential:
@@ -86,7 +85,9 @@ def main() -> None:
         stretch(model, at, images)
     file = Path(__file__).parent / "outlier.onnx"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the exporter that most published files come from
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # the exporter that most published files come from
         torch.onnx.export(
             model,
             (torch.zeros(1, 3, 32, 32),),

@@ -37,7 +37,9 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(block(3, 12, 2), block(12, 20, 2), block(20, 32, 2), block(32, 40), block(40, 40))
+        self.stem = nn.Sequential(
+            block(3, 12, 2), block(12, 20, 2), block(20, 32, 2), block(32, 40), block(40, 40)
+        )
         self.edges = nn.Sequential(block(40, 32), nn.Conv2d(32, 4, 1))
         self.classes = nn.Sequential(block(40, 32), nn.Conv2d(32, len(CLASSES), 1))
         nn.init.constant_(self.edges[1].bias, 2.0)
@@ -88,7 +90,9 @@ def flipped(images: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, to
     return images.flip(3), torch.stack((GRID - x2, y1, GRID - x1, y2), -1)
 
 
-def loss(detector: Detector, images: torch.Tensor, boxes: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+def loss(
+    detector: Detector, images: torch.Tensor, boxes: torch.Tensor, classes: torch.Tensor
+) -> torch.Tensor:
     """Of anchors near a shape's centre: 1 - GIoU of the box; of all: cross entropy of scores against the IoU.
 
     Scores that say how good the box is are those of VarifocalNet (https://arxiv.org/abs/2008.13367).
@@ -150,7 +154,9 @@ def main() -> None:
     file = Path(__file__).parent / "detector.onnx"
     example = torch.zeros(1, 3, SIZE, SIZE)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the exporter that most published files come from
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # the exporter that most published files come from
         torch.onnx.export(
             Exported(detector),
             (example,),

@@ -26,9 +26,7 @@ def train() -> nn.Sequential:
     made = [reading(TRAINING, index) for index in range(READINGS)]
     values = torch.from_numpy(np.stack([value for value, _ in made]))
     wanted = torch.tensor([[quantity] for _, quantity in made])
-    model = nn.Sequential(
-        nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1)
-    )
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1))
     optimizer = torch.optim.AdamW(model.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=STEPS)
     for step in range(STEPS):
@@ -46,7 +44,9 @@ def main() -> None:
     model = train()
     file = Path(__file__).parent / "regressor.onnx"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the exporter that most published files come from
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # the exporter that most published files come from
         torch.onnx.export(
             model,
             (torch.zeros(1, 8),),
