@@ -35,7 +35,7 @@ DECODING = SCALING | {"EXP", "MAXIMUM", "MINIMUM"}  # how boxes are made of a co
 
 @frozen
 class Part:
-    """A part of what an operator makes: the tensor, None where a constant scales values apart, and its step."""
+    """A part of what an operator makes: its tensor, None where a constant scales values apart, and step."""
 
     name: str | None
     step: float  # of the part alone in int8, in the unit of what is joined
