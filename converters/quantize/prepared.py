@@ -36,9 +36,11 @@ class Rounded:
 class Prepared:
     """A float32 graph, the ranges of its activations by tensor, and chosen weights by constant.
 
-    Repairs change all three in place.
+    `precisions` are what operators, by their first output, had better compute in where a scheme names no
+    other for them and they can. Repairs change all four in place.
     """
 
     graph: Graph
     ranges: dict[str, Range]
     rounded: dict[str, Rounded] = field(factory=dict)
+    precisions: dict[str, str] = field(factory=dict)
