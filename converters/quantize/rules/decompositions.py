@@ -240,7 +240,9 @@ def _subtract(expansion: Expansion, a: str, b: str, made: str) -> None:
 def _turned(expansion: Expansion, source: str, order: Sequence[int], what: str) -> str:
     shape = [expansion.shape(source)[place] for place in order]
     made = _placed(expansion, what, shape, source)
-    expansion.add("TRANSPOSE", [source, expansion.constant(f"{what}_order", np.array(order, np.int32))], [made])
+    expansion.add(
+        "TRANSPOSE", [source, expansion.constant(f"{what}_order", np.array(order, np.int32))], [made]
+    )
     return made
 
 

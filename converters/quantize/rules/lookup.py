@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     # both operands, broadcast, one of them a constant, and the options
     Binary = Callable[[np.ndarray, np.ndarray, Mapping[str, Any]], np.ndarray]
 
-MOST_ENTRIES = 1 << 16  # of a table for int8 whose constant operand has several values; one of int16 has as many
+MOST_ENTRIES = (
+    1 << 16
+)  # of a table for int8 whose constant operand has several values; one of int16 has as many
 
 
 def unary(function: Unary) -> Expand:

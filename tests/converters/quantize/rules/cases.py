@@ -166,7 +166,9 @@ def _pools() -> list[Case]:
         for padding, size, stride in (("VALID", 2, 2), ("SAME", 3, 2), ("SAME", 3, 1)):
             options = {"padding": padding, "strideW": stride, "strideH": stride, "filterWidth": size,
                        "filterHeight": size}  # fmt: skip
-            found.append(Case(kind, (real(1, 6, 7, 8, low=-3, high=2),), options, label=f"{padding} {size} {stride}"))
+            found.append(
+                Case(kind, (real(1, 6, 7, 8, low=-3, high=2),), options, label=f"{padding} {size} {stride}")
+            )
     options = {"padding": "VALID", "strideW": 1, "strideH": 1, "filterWidth": 7, "filterHeight": 6}
     found.append(Case("AVERAGE_POOL_2D", (real(1, 6, 7, 8, low=0, high=6),), options, label="whole"))
     return found

@@ -46,9 +46,7 @@ def plain(model: bytes, feed: Arrays) -> Arrays | str:
 
 def _run(model: bytes, feed: Arrays, kernels: Any) -> Arrays | str:
     try:
-        interpreter = Interpreter(
-            model_content=model, num_threads=1, experimental_op_resolver_type=kernels
-        )
+        interpreter = Interpreter(model_content=model, num_threads=1, experimental_op_resolver_type=kernels)
         interpreter.allocate_tensors()
         found: Arrays = interpreter.get_signature_runner()(**feed)
     except (ValueError, RuntimeError) as e:
