@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from attrs import define
@@ -13,8 +12,7 @@ from converters.graph.ir import Graph, GraphTensor
 from converters.graph.write import write
 from converters.quantize import parameters
 from converters.quantize.engine import Layer, LayerError
-from converters.quantize.quiet import quiet
-from device_agent.errors import QuantizationError
+from converters.quantize.tracing import Tracing
 
 _PRECISIONS = {
     "int8": "int8",
@@ -30,9 +28,8 @@ def layer_errors(
 ) -> tuple[LayerError, ...]:
     """The error of each layer's output, in execution order.
 
-    Both graphs run in LiteRT with every tensor kept, and no delegate that would hide one; tensors are
-    matched by name. Layers whose outputs are no floats in the float graph, or that the quantised one has
-    not, are left out.
+    Both graphs run in LiteRT with every tensor kept; tensors are matched by name. Layers whose outputs are
+    no floats in the float graph, or that the quantised one has not, are left out.
 
     Args:
         graph: float.
@@ -59,49 +56,31 @@ def layer_errors(
 
 
 class _Run:
-    """A graph in LiteRT, all its tensors kept."""
+    """A graph in LiteRT whose tensors can be looked at."""
 
     def __init__(self, graph: Graph) -> None:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
         self._graph = graph
-        self._places = {name: index for index, name in enumerate(graph.tensors)}
-        with quiet(), _mapped():
-            self._interpreter: Any = Interpreter(
-                model_content=write(graph),
-                experimental_preserve_all_tensors=True,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            )
-            self._interpreter.allocate_tensors()
+        self._tracing = Tracing(graph, write(graph))
 
     def invoke(self, sample: Mapping[str, np.ndarray]) -> None:
         """Run a sample of the float model."""
-        with _mapped():
-            for public, name in self._graph.inputs.items():
-                tensor, array = self._graph.tensors[name], sample[public]
-                if tensor.quantization is not None and array.dtype.kind == "f":
-                    array = parameters.rounded(array, tensor.quantization, tensor.dtype)
-                self._interpreter.set_tensor(self._places[name], np.ascontiguousarray(array, tensor.dtype))
-            self._interpreter.invoke()
+        given = {}
+        for public, name in self._graph.inputs.items():
+            tensor, array = self._graph.tensors[name], sample[public]
+            if tensor.quantization is not None and array.dtype.kind == "f":
+                array = parameters.rounded(array, tensor.quantization, tensor.dtype)
+            given[public] = array
+        self._tracing.run(given)
 
     def value(self, name: str) -> np.ndarray:
-        """A tensor of the last run, dequantised."""
-        found: np.ndarray = self._interpreter.get_tensor(self._places[name])
+        """A tensor of the last run, dequantised: float64, a copy, flat."""
+        found = self._tracing.value(name).astype(np.float64).ravel()
         quantization = self._graph.tensors[name].quantization
         if quantization is None:
             return found
-        return (found.astype(np.float32) - quantization.zero_point[0]) * np.float32(quantization.scale[0])
-
-
-class _mapped:  # noqa: N801 - used as a context manager, like a function
-    """LiteRT's refusals as ours."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, (ValueError, RuntimeError)):
-            raise QuantizationError("LiteRT cannot run the model", got=str(error).strip()[:500]) from error
+        found -= quantization.zero_point[0]
+        found *= quantization.scale[0]
+        return found
 
 
 @define
@@ -119,13 +98,15 @@ class _Total:
 
     def add(self, reference: np.ndarray, other: np.ndarray, tensor: GraphTensor) -> None:
         """Take a sample's values in."""
-        r, q = reference.astype(np.float64).ravel(), other.astype(np.float64).ravel()
-        self.reference += float(r @ r)
-        self.other += float(q @ q)
-        self.product += float(r @ q)
-        self.error += float(np.square(r - q).sum())
+        r, q = reference, other
+        difference = r - q
+        self.reference += _product(r, r)
+        self.other += _product(q, q)
+        self.product += _product(r, q)
+        self.error += _product(difference, difference)
         self.count += r.size
-        self.low, self.high = min(self.low, r.min(initial=math.inf)), max(self.high, r.max(initial=-math.inf))
+        self.low = min(self.low, float(r.min(initial=math.inf)))
+        self.high = max(self.high, float(r.max(initial=-math.inf)))
         if tensor.quantization is not None:
             limits = parameters.range_of(tensor.quantization, tensor.dtype)
             half = tensor.quantization.scale[0] / 2  # what rounds to the last step is held
@@ -150,6 +131,11 @@ class _Total:
             range_use=range_use,
             saturation=saturation,
         )
+
+
+def _product(one: np.ndarray, other: np.ndarray) -> float:
+    """The sum of products; not by BLAS, whose threads cost more than they bring on vectors."""
+    return float(np.einsum("i,i->", one, other))
 
 
 def _decibels(signal: float, noise: float) -> float | None:
