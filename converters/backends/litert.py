@@ -65,12 +65,9 @@ class LiteRTBackend:
         """The model as a `.tflite` file with the signature `serving_default`."""
         from converters.backends.compiled import artifact_of
         from converters.graph.write import write
-        from converters.quantize.scheme import Scheme
 
         if model.quantized is None:
-            return (
-                self.engine(model, calibration, progress).build(Scheme(recipe.precision, recipe.io)).artifact
-            )
+            return self.engine(model, calibration, progress).build(recipe.scheme).artifact
         lowered = _lowered(model, progress)
         return artifact_of(
             lowered.graph,

@@ -59,7 +59,7 @@ def test_float32_has_float_ends(model):
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        (Recipe("int3", "integer"), "precision.*'int3'.*float32 or int8"),
+        (Recipe("int3", "integer"), "precision.*'int3'.*int8 or int16x8.*float32 or auto"),
         (Recipe("int8", "both"), "io.*'both'.*integer or float"),
         (Recipe("float32", "float"), "mine.*float32.*int8.*edge targets list"),
     ],
