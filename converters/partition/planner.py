@@ -198,5 +198,6 @@ def _reason(verdict: Verdict, processor: Processor, recipe: Recipe, *, kept: boo
     if not verdict.becomes:
         return verdict.reason
     quantized = ", as it was quantised before" if kept else ""
-    precision = SEARCHED if recipe.precision == AUTO else f"in {recipe.precision}"
+    asked = verdict.integer.get(recipe.precision, f"in {recipe.precision}")
+    precision = SEARCHED if recipe.precision == AUTO else asked
     return f"{processor.name} runs {verdict.reason} {precision}{quantized}"

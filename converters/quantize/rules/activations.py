@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from converters.quantize.rules import decompositions, functions, lookup
-from converters.quantize.rules.base import Rule, expanded, fixed
+from converters.quantize.rules.base import Rule, expanded, fixed, looked_up
 
 if TYPE_CHECKING:
     from converters.quantize.rules.lookup import Unary
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def _table(function: Unary, *kernels: str) -> Rule:
     """Looked up in the precisions that have no kernel."""
-    return expanded(lookup.unary(function), *kernels)
+    return looked_up(lookup.unary(function), *kernels)
 
 
 _RULE = Rule()

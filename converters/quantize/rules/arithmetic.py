@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from converters.quantize.rules import decompositions, functions, lookup
-from converters.quantize.rules.base import Rule, expanded
+from converters.quantize.rules.base import Rule, expanded, looked_up
 
 if TYPE_CHECKING:
     from converters.quantize.rules.lookup import Binary
@@ -20,7 +20,7 @@ _COMPARES = expanded(decompositions.compared, "int8")
 
 def _table(function: Binary) -> Rule:
     """Looked up, where one operand is constant."""
-    return expanded(lookup.binary(function), check=lookup.one_constant)
+    return looked_up(lookup.binary(function), check=lookup.one_constant)
 
 
 RULES: dict[str, Rule] = {

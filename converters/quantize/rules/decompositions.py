@@ -153,7 +153,7 @@ def sum_by_mean(expansion: Expansion) -> None:
     mean = _between(expansion, "mean", expansion.shape(made), span)
     expansion.add("MEAN", [source, expansion.inputs[1]], [mean], **expansion.operator.options)
     factor = parameters.of_range(Range(0.0, float(count)), expansion.precision)
-    steps = parameters.rounded(np.float64(count), factor, expansion.dtype(made))
+    steps = parameters.rounded(np.array(float(count)), factor, expansion.dtype(made))
     expansion.add("MUL", [mean, expansion.constant("count", steps, factor)], [made])
 
 

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     Binary = Callable[[np.ndarray, np.ndarray, Mapping[str, Any]], np.ndarray]
 
 INFINITE = 1e30  # past every range
-MOST_ENTRIES = (
-    1 << 16
-)  # of a table for int8 whose constant operand has several values; one of int16 has as many
+MOST_ENTRIES = 1 << 16  # of the tables for a constant of several values: one of int16 has as many
 
 
 def unary(function: Unary) -> Expand:
@@ -63,8 +61,9 @@ def binary(function: Binary) -> Expand:
             held = _single(held)
         values = _values(expansion, source)[None]
         constant = held.astype(np.float64).reshape(-1, 1)
-        pair = (values, constant) if place == 0 else (constant, values)
-        found = function(*np.broadcast_arrays(*pair), expansion.operator.options)
+        first, second = (values, constant) if place == 0 else (constant, values)
+        left, right = np.broadcast_arrays(first, second)
+        found = function(left, right, expansion.operator.options)
         shape = held.shape if held.size > 1 else ()
         _gathered(expansion, source, expansion.outputs[0], found, shape)
 
@@ -118,11 +117,11 @@ def _entries(expansion: Expansion, made: str, values: np.ndarray) -> np.ndarray:
     """Values in the dtype of what is found, saturated: its nearest steps; toward 0 where it has none."""
     dtype = expansion.dtype(made)
     if dtype == "bool":
-        return (values != 0).reshape(-1)
+        return np.asarray(values != 0).reshape(-1)
     limits = np.iinfo(dtype)
     whole = np.nan_to_num(values, nan=0.0, posinf=INFINITE, neginf=-INFINITE)
     if expansion.building.tensors[made].quantization is None:
-        return np.clip(np.trunc(whole), limits.min, limits.max).astype(dtype).reshape(-1)
+        return np.asarray(np.clip(np.trunc(whole), limits.min, limits.max), dtype).reshape(-1)
     return parameters.rounded(whole, expansion.quantization(made), dtype).reshape(-1)
 
 
