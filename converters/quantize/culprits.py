@@ -32,8 +32,8 @@ class Gains:
 
 
 @frozen
-class Move:
-    """A group in another precision: what that gains of the output error, and costs, over before."""
+class Option:
+    """A group in another precision: the share of the output error that is gained by it, and what it costs."""
 
     group: Group
     precision: str
@@ -88,16 +88,12 @@ def culprits(groups: Sequence[Group], gains: Gains) -> tuple[Culprit, ...]:
     return tuple(sorted(found, key=lambda culprit: -culprit.gain))
 
 
-def moves(
+def options(
     groups: Sequence[Group], gains: Gains, steps: Sequence[str], extra: Callable[[Group, str], float]
-) -> tuple[Move, ...]:
-    """The order in which to give groups more precision: by error gained per nanosecond lost.
+) -> tuple[Option, ...]:
+    """What each group may be given.
 
-    For one group, a precision that costs more and gains less than another is left out, and so is one
-    between two that is worth less than a mixture of them, so that the steps of a group come in the order
-    of their gain: the greedy order for the multiple-choice knapsack problem (Sinha and Zoltners, The
-    Multiple-Choice Knapsack Problem, Operations Research 27, 1979). Groups that nothing is known of, or
-    that gain nothing, come last, as they stand.
+    A group that was not looked at in a precision is taken to gain as much as in the best that is known.
 
     Args:
         groups: the most suspicious first.
@@ -105,39 +101,49 @@ def moves(
         steps: the precisions, cheapest first.
         extra: what a group costs in a precision beyond int8, in nanoseconds; above 0.
     """
-    useful: list[Move] = []
-    rest: list[Move] = []
+    found = []
     for group in groups:
-        options = []
+        known = max((gains.of(group, step) or 0.0 for step in steps), default=0.0)
         for step in steps:
             gain = gains.of(group, step)
-            if gain is None:  # not looked at in this precision: as good as in the best that is known
-                gain = max((gains.of(group, other) or 0.0 for other in steps), default=0.0)
             if group.exceptions(step):
-                options.append(Move(group, step, gain, extra(group, step)))
-        hull = _hull(options)
-        useful += hull
-        if not hull and options:
-            rest.append(min(options, key=lambda move: move.extra_ns))
-    return (*sorted(useful, key=lambda move: -move.gain / move.extra_ns), *rest)
+                found.append(Option(group, step, known if gain is None else gain, extra(group, step)))
+    return tuple(found)
 
 
-def _hull(options: Sequence[Move]) -> list[Move]:
-    """Options worth taking, each as what it adds to the one before: gain per cost falls."""
-    taken: list[Move] = []  # with their whole gain and cost
-    for option in sorted(options, key=lambda move: (move.extra_ns, -move.gain)):
+def ordered(choices: Sequence[Option]) -> tuple[Option, ...]:
+    """The order in which to give groups more precision: by error gained per nanosecond lost.
+
+    For one group, a precision that costs more and gains less than another is left out, and so is one
+    between two that is worth less than a mixture of them, so that its options come in the order of their
+    gain: the greedy order for the multiple-choice knapsack problem (Sinha and Zoltners, The
+    Multiple-Choice Knapsack Problem, Operations Research 27, 1979). Groups that gain nothing come last.
+    """
+    by_group: dict[str, list[Option]] = {}
+    for option in choices:
+        by_group.setdefault(option.group.head.name, []).append(option)
+    useful: list[tuple[float, Option]] = []
+    rest: list[Option] = []
+    for found in by_group.values():
+        hull = _hull(found)
+        useful += [(_slope(low, high), high) for low, high in zip([None, *hull], hull, strict=False)]
+        if not hull:
+            rest.append(min(found, key=lambda option: option.extra_ns))
+    return (*(option for _, option in sorted(useful, key=lambda pair: -pair[0])), *rest)
+
+
+def _hull(found: Sequence[Option]) -> list[Option]:
+    """Options of one group that are worth taking: cost and gain rise, gain per cost falls."""
+    taken: list[Option] = []
+    for option in sorted(found, key=lambda option: (option.extra_ns, -option.gain)):
         if option.gain <= (taken[-1].gain if taken else 0.0):
             continue
         while taken and _slope(taken[-2] if len(taken) > 1 else None, taken[-1]) <= _slope(taken[-1], option):
             taken.pop()
         taken.append(option)
-    added = []
-    for before, move in zip([None, *taken], taken, strict=False):
-        gain, cost = (before.gain, before.extra_ns) if before is not None else (0.0, 0.0)
-        added.append(Move(move.group, move.precision, move.gain - gain, max(1.0, move.extra_ns - cost)))
-    return added
+    return taken
 
 
-def _slope(low: Move | None, high: Move) -> float:
+def _slope(low: Option | None, high: Option) -> float:
     gain, cost = (low.gain, low.extra_ns) if low is not None else (0.0, 0.0)
     return (high.gain - gain) / max(1.0, high.extra_ns - cost)
