@@ -1,21 +1,18 @@
-"""Searches a model's schemes on real samples: runs the float model, then the ladder, and keeps the journal."""
+"""A search on real samples: the float model runs over them, then the ladder, which the journal follows."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from importlib import metadata
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-import device_agent
 from converters.quantize import budget as budgets
 from converters.quantize import journal as journals
-from converters.quantize import ladder, output_error
+from converters.quantize import ladder, output_error, search_key
 from converters.quantize.evaluate import evaluate, evaluate_source
 from converters.quantize.fidelity import runner
 from converters.quantize.metrics.base import Evaluation, FromInputs
@@ -24,8 +21,6 @@ from converters.quantize.paired import judge
 from converters.quantize.recording import recorded
 from converters.quantize.timing import Stopwatch
 from converters.quantize.trials import Measured
-from device_agent import codec
-from device_agent.errors import FidelityError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +30,6 @@ if TYPE_CHECKING:
     from converters.progress import Progress
     from converters.quantize.calibration import Calibration
     from converters.quantize.engine import Built, Engine
-    from converters.quantize.journal import Journal
     from converters.quantize.metrics.base import Metric
     from converters.quantize.recording import Recording
     from converters.quantize.scheme import Scheme
@@ -45,7 +39,6 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray]
 
 WORST_BYTES = 256 << 20  # that samples kept at hand may take, inputs and outputs
-_DECIDES = ("edge-deployment-sdk", "ai-edge-litert", "numpy", "openvino")  # whose versions change results
 
 
 def search(
@@ -88,7 +81,11 @@ def search(
     held = budgets.resident_bytes()
     needed = budgets.check(model.path.name, model.parameters, goal.memory_budget, held)
     budget = budgets.Budget(goal.time_budget, goal.memory_budget, needed)
-    with _journal(journal, model, engine, calibration, validation, metric, goal, io) as kept:
+    with ExitStack() as stack:
+        kept = None
+        if journal is not None:
+            key = search_key.of(model, engine, calibration, validation, metric, goal, io)
+            kept = stack.enter_context(journals.opened(journal, key))
         recording = recorded(model, validation.samples, validation.count, progress)
         reference = evaluate_source(metric, validation, recording)
         bench = SampleBench.on(validation, recording, metric, reference, goal, progress)
@@ -161,7 +158,9 @@ class SampleBench:
                 size = sum(array.nbytes for array in chain(sample.values(), outputs.values()))
                 if len(found) * size > WORST_BYTES:
                     found.pop(max(found))
-                    wanted = {index: place for index, place in wanted.items() if place < max(found, default=1)}
+                    wanted = {
+                        index: place for index, place in wanted.items() if place < max(found, default=1)
+                    }
         pairs = [found[place] for place in sorted(found)]
         return WorstSamples([one for one, _ in pairs], [other for _, other in pairs], self.power)
 
@@ -182,33 +181,3 @@ class WorstSamples:
             for sample, outputs in zip(self.samples, self.outputs, strict=True)
         ]
         return sum(errors) / len(errors)
-
-
-@contextmanager
-def _journal(
-    path: Path | None,
-    model: Model,
-    engine: Engine,
-    calibration: Calibration | None,
-    validation: Validation,
-    metric: Metric,
-    goal: Goal,
-    io: str,
-) -> Iterator[Journal | None]:
-    """The journal of exactly this search; None where none is kept."""
-    if path is None:
-        with nullcontext() as nothing:
-            yield nothing
-        return
-    key = {
-        "model": model.sha256,
-        "calibration": digest(calibration.samples()) if calibration is not None else "none",
-        "validation": digest(validation.samples.samples()),
-        "labels": _labels_digest(validation) if metric.labelled else "none",
-        "metric": metric.name,
-        "goal": f"a drop of {goal.max_drop!r} at {goal.confidence!r}{', proven' if goal.prove else ''}",
-        "engine": f"{type(engine).__name__} {engine.ranges} {engine.repairs} {engine.steps}, {io}",
-        "versions": ", ".join(_versions()),
-    }
-    with journals.opened(path, key) as opened:
-        yield opened
