@@ -125,7 +125,8 @@ def convert(
         if model.dynamic:
             check_resized(model, baseline)
         baseline = with_seen_range(baseline, baseline_fidelity)
-    search, left = None, ()
+    search: Search | None = None
+    left: tuple[str, ...] = ()
     if kept or plan.recipe.precision == "float32":
         artifact, fidelity = baseline, baseline_fidelity
     else:
