@@ -30,7 +30,7 @@ from converters.quantize.fidelity import (
 from converters.quantize.quiet import quiet
 from converters.quantize.recording import Recording, recorded
 from device_agent import codec, runtimes
-from device_agent.bundle import TensorSpec
+from device_agent.bundle import Preprocessing, TensorSpec
 from device_agent.errors import FidelityError, InvalidModel, InvalidRequest, UnsupportedOperator
 from device_agent.tensors import Tensor, pack
 
@@ -51,6 +51,7 @@ class Conversion:
     quantised before. A fidelity is None where the runtime computes nothing (the null runtime). Golden inputs
     and outputs are safetensors blobs with tensors named `<sample>/<tensor>`, as the host computed them.
     `notes` are what a user should know of the model and the data it was made with: too few samples, a cast.
+    `preprocessing` is how images became the model's input, None where it was not made with images.
     """
 
     model: Model
@@ -63,6 +64,7 @@ class Conversion:
     golden_outputs: bytes = field(repr=False)
     golden_samples: int
     notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
 
 def convert(
@@ -122,6 +124,7 @@ def convert(
         golden_outputs=golden_outputs,
         golden_samples=count,
         notes=model.notes + data.notes,
+        preprocessing=data.preprocessing,
     )
 
 

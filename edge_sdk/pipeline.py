@@ -199,7 +199,7 @@ def convert(
 
     samples = None
     if calibration is not None:
-        samples = load_calibration(calibration, model, preprocessing=preprocessing)
+        samples = load_calibration(calibration, model, preprocessing=preprocessing, progress=progress)
     return run(model, plan, calibration=samples, progress=progress)
 
 

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from device_agent import codec
+from device_agent.bundle import Preprocessing
 from device_agent.errors import CalibrationError, FileMissing, InvalidRequest
 
 if TYPE_CHECKING:
@@ -39,20 +40,6 @@ CHOICES = {
     "layout": ("NHWC", "NCHW"),
 }
 EXAMPLE = 'resize = "crop"\nchannels = "rgb"\nscale = 0.00392156863  # 1/255\nmean = [0.0]\nstd = [1.0]'
-
-
-@frozen
-class Preprocessing:
-    """How one image becomes one input; None and 0 mean: as the model's input says."""
-
-    resize: str = "stretch"
-    width: int = 0  # pixels
-    height: int = 0
-    channels: str | None = None
-    layout: str | None = None
-    scale: float = 1.0
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
 
 
 def load_preprocessing(path: Path) -> Preprocessing:
@@ -102,6 +89,24 @@ def open_folder(
         CalibrationError: no images, no description, or the model's input is no image; an image that
             cannot be read is named when its turn comes.
     """
+    images = images_in(folder)
+    how = described(folder, model, description)
+    spec = model.inputs[0]
+    return lambda: ({spec.name: decode(image, how, spec.dtype)[None]} for image in images)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images of a folder and its subfolders in sorted order; CalibrationError where there are none."""
+    images = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not images:
+        raise CalibrationError(
+            "the folder holds no images", where=str(folder), expected=" or ".join(SUFFIXES) + " files"
+        )
+    return images
+
+
+def described(folder: Path, model: Model, description: Path | None) -> Preprocessing:
+    """How the images of a folder become the model's input: see `open_folder`."""
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         raise CalibrationError(
             "a folder of images needs a model whose one input is an image",
@@ -109,12 +114,6 @@ def open_folder(
             got=", ".join(f"{spec.name}{list(spec.shape)}" for spec in model.inputs),
             expected="one input [N, H, W, C] or [N, C, H, W]",
             next_step="Give an .npz file with an array per input instead.",
-        )
-    spec = model.inputs[0]
-    images = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not images:
-        raise CalibrationError(
-            "the folder holds no images", where=str(folder), expected=" or ".join(SUFFIXES) + " files"
         )
     if description is None:
         description = folder / FILE_NAME
@@ -124,8 +123,7 @@ def open_folder(
                 where=str(folder),
                 next_step=f"Write {description}, or name one with `--preprocessing`, such as:\n{EXAMPLE}",
             )
-    how = completed(load_preprocessing(description), spec, str(description))
-    return lambda: ({spec.name: decode(image, how, spec.dtype)[None]} for image in images)
+    return completed(load_preprocessing(description), model.inputs[0], str(description))
 
 
 def completed(how: Preprocessing, spec: TensorSpec, where: str) -> Preprocessing:
