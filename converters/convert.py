@@ -15,6 +15,7 @@ from converters.artifact import Artifact
 from converters.memory import hand_back
 from converters.model import Model
 from converters.partition.types import Plan, Recipe, planned_inputs
+from converters.quantize import plausibility
 from converters.quantize.calibration import Calibration
 from converters.quantize.divergence import located
 from converters.quantize.fidelity import (
@@ -89,9 +90,12 @@ def convert(
     kept = model.quantized is not None  # there is nothing to quantise, and no other form of it
     fidelity = baseline_fidelity = None
     data, expected = calibration or generated(model), None
+    notes = model.notes + data.notes
     if backend.computes:
         # before anything is compiled: the source's runtime and the target's never hold weights together
         data, expected = _sources_outputs(model, calibration)
+        if calibration is not None:
+            notes += plausibility.notes(model, data, expected.outputs())
     baseline = backend.compile(model, plan.recipe if kept else Recipe("float32", "float"), None, progress)
     hand_back()
     if expected is not None:
@@ -123,7 +127,7 @@ def convert(
         golden_inputs=golden_inputs,
         golden_outputs=golden_outputs,
         golden_samples=count,
-        notes=model.notes + data.notes,
+        notes=notes,
         preprocessing=data.preprocessing,
     )
 

@@ -40,6 +40,17 @@ class Recording:
         for sample in spread(data, self.limit):
             yield sample, {name: np.load(self._file, allow_pickle=False) for name in self._names}
 
+    def outputs(self) -> Iterator[dict[str, np.ndarray]]:
+        """The source's outputs alone, of each sample that was recorded."""
+        import numpy as np
+
+        place, end = 0, self._file.seek(0, 2)
+        while place < end:
+            self._file.seek(place)
+            outputs = {name: np.load(self._file, allow_pickle=False) for name in self._names}
+            place = self._file.tell()
+            yield outputs
+
 
 def recorded(model: Model, data: Calibration, limit: int) -> Recording:
     """Run the source model on these samples; its runtime and its weights are let go of before it returns.
