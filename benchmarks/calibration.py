@@ -33,6 +33,7 @@ BLOCKS = [
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 ]
+CONVOLUTION = {"padding": "SAME", "dilationWFactor": 1, "dilationHFactor": 1}
 
 
 class Network:
