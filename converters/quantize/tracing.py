@@ -46,7 +46,7 @@ class Tracing:
                 )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as e:
-            raise QuantizationError("LiteRT refuses the float model", got=str(e).strip()[:500]) from e
+            raise QuantizationError("LiteRT refuses the model", got=str(e).strip()[:500]) from e
 
     def run(self, sample: Mapping[str, np.ndarray]) -> None:
         """Run one sample, arrays by public input name; no view of an earlier run may still be held.
@@ -65,7 +65,7 @@ class Tracing:
                 self._interpreter.set_tensor(self._place[tensor], sample[name])
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as e:
-            raise QuantizationError("LiteRT cannot run the float model", got=str(e).strip()[:500]) from e
+            raise QuantizationError("LiteRT cannot run the model", got=str(e).strip()[:500]) from e
 
     def value(self, tensor: str) -> np.ndarray:
         """The tensor's value after the last run: a view, to be let go of before the next one."""
