@@ -46,9 +46,7 @@ def test_cosine(model_of):
 def test_the_worst_output_counts(model_of, name):
     """A good output does not hide a bad one, unless it is named."""
     model = model_of((1, 6), (1, 6))
-    both = [
-        ({"y0": r, "y1": q}, {"y0": r, "y1": r}) for q, r in zip(Q, R, strict=True)
-    ]
+    both = [({"y0": r, "y1": q}, {"y0": r, "y1": r}) for q, r in zip(Q, R, strict=True)]
     metrics = [open_metric(one, model) for one in (name, f"{name}:y1", f"{name}:y0")]
     whole, worse, better = (one.value([one.observe(*pair, None) for pair in both]) for one in metrics)
     assert whole == worse < better
