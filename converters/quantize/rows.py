@@ -85,8 +85,9 @@ def _opened(file: IO[bytes]) -> np.ndarray | Rows:
         shape, fortran, dtype = reader(file)
         start = file.tell()
         size = math.prod(shape) * dtype.itemsize
-        if file.seek(0, 2) - start < size:
-            raise ValueError(f"{size} bytes of values are announced, {file.tell() - start} are there")
+        there = file.seek(0, 2) - start
+        if there < size:
+            raise ValueError(f"it is cut off: {size} bytes of values are announced, {there} are there")  # noqa: TRY301 - closes the file as any other error
         if size <= SMALL or fortran or not shape or dtype.hasobject:
             file.seek(0)
             array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)  # pickles can run code

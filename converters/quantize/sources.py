@@ -169,7 +169,7 @@ def _in_memory(name: str, source: Any, model: Model) -> Source:
 
 
 def named(sample: Any, model: Model, where: str) -> Mapping[str, Any]:
-    """A sample by input name: of a model with one input it may be the array itself."""
+    """A sample by input name; CalibrationError where it does not say which input of several it is for."""
     if isinstance(sample, Mapping):
         return sample
     if len(model.inputs) != 1:
