@@ -113,7 +113,7 @@ def test_which_output(model_of):
 
 def test_unknown_names(model_of):
     """A name that is near a metric's is put right; ways that a metric does not have are refused."""
-    with pytest.raises(InvalidRequest, match="'tpo1'.*top1"):
+    with pytest.raises(InvalidRequest, match=r"'tpo1'.*top1"):
         open_metric("tpo1", model_of((1, 5)))
     with pytest.raises(InvalidRequest, match="module:function"):
         open_metric("zzzzzz", model_of((1, 5)))

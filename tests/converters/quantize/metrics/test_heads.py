@@ -69,7 +69,7 @@ def test_boxes_and_scores_apart(model_of):
 
 @pytest.mark.parametrize("swapped", [False, True])
 def test_final_boxes_apart(model_of, swapped):
-    """Boxes, classes and scores as TFLite's operator gives them (y first, with a count), or another's order."""
+    """Boxes, classes and scores as TFLite's operator gives them, y first, with a count; or swapped."""
     model = model_of((1, 10, 4), (1, 10), (1, 10), (1,), inputs=IMAGE)
     boxes, scores, classes = np.zeros((1, 10, 4)), np.zeros((1, 10)), np.zeros((1, 10))
     for place, (score, kind, anchor) in enumerate(reversed(EXPECTED)):
@@ -82,7 +82,7 @@ def test_final_boxes_apart(model_of, swapped):
 
 
 def test_final_boxes_in_one(model_of):
-    """Six values a box are score and class where the last is a whole number, else the scores of two classes."""
+    """Six values end in score and class where the last is a whole number, else in scores of two classes."""
     final = np.zeros((1, 10, 6))
     for place, (score, kind, anchor) in enumerate(EXPECTED):
         final[0, place] = [*(CORNERS[anchor] * PIXELS), score, kind]
@@ -101,7 +101,7 @@ def test_the_order_can_be_said(model_of):
     found = metric.head.found({"y0": raw(CORNERS)}, {"y0": raw(CORNERS)})[0]
     x1, y1, x2, y2 = CORNERS[3]
     assert [x1 - x2 / 2, y1 - y2 / 2, x1 + x2 / 2, y1 + y2 / 2] == pytest.approx(found.corners[0].tolist())
-    with pytest.raises(InvalidRequest, match="no such order.*zyx.*xyxy"):
+    with pytest.raises(InvalidRequest, match=r"no such order.*zyx.*xyxy"):
         open_metric("map@zyx", model_of((1, ANCHORS, 7), inputs=IMAGE))
 
 

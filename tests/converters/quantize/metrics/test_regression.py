@@ -36,7 +36,7 @@ def test_definitions(model_of, name, expected):
 def test_relative_error_of_zeros(model_of):
     """Labels that are all 0 have no relative error, and the error says so."""
     metric = open_metric("relative", model_of((1, 4)))
-    with pytest.raises(MetricError, match="relative has no value.*inf"):
+    with pytest.raises(MetricError, match=r"relative has no value.*inf"):
         metric.value([metric.observe({"y0": np.ones((1, 4))}, {}, np.zeros(4))])
 
 
@@ -57,6 +57,6 @@ def test_labels_that_do_not_match(model_of, label, words):
 
 def test_several_outputs(model_of):
     """Of several outputs one must be named."""
-    with pytest.raises(MetricError, match="more than one output.*mae:y0"):
+    with pytest.raises(MetricError, match=r"more than one output.*mae:y0"):
         open_metric("mae", model_of((1, 4), (1, 2)))
     assert "y1" == open_metric("mae:y1", model_of((1, 4), (1, 2))).output

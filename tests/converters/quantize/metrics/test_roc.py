@@ -30,7 +30,7 @@ def test_two_scores(model_of):
 
 
 def test_reconstruction_error(model_of):
-    """An output like an input is judged by how far it is from it; a batch with one label by the mean of its rows."""
+    """An output like an input is judged by how far it is off; a batch with one label by its mean."""
     metric = open_metric("auc", model_of((2, 4), inputs=((2, 4),)))
     x, y = RNG.normal(size=(60, 2, 4)), RNG.normal(size=(60, 2, 4))
     one = [
@@ -51,11 +51,11 @@ def test_labels_and_outputs_that_do_not_match(model_of):
     """Labels other than 0 and 1, labels of one kind, and outputs that are no score are refused."""
     metric = open_metric("auc", model_of((1, 1)))
     for label in (2, "x", None):
-        with pytest.raises(MetricError, match="not binary.*0 or 1"):
+        with pytest.raises(MetricError, match=r"not binary.*0 or 1"):
             metric.observe({"y0": np.zeros((1, 1))}, {}, label)
-    with pytest.raises(MetricError, match="3 labels.*1 or 1"):
+    with pytest.raises(MetricError, match=r"3 labels.*1 or 1"):
         metric.observe({"y0": np.zeros((1, 1))}, {}, [0, 1, 1])
-    with pytest.raises(MetricError, match="both kinds.*2 samples with the label 1"):
+    with pytest.raises(MetricError, match=r"both kinds.*2 samples with the label 1"):
         metric.value([((0.5, 1),), ((0.7, 1),)])
     with pytest.raises(MetricError, match=r"autoencoder.*\[1, 10\]"):
         open_metric("auc", model_of((1, 10)))

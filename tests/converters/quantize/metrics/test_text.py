@@ -74,12 +74,12 @@ def test_batches(model_of):
     metric = open_metric("cer@argmax", model_of((2, 3, 5), inputs=((2, 8),)))
     outputs = {"y0": np.concatenate([scores([0, 1, 2], 5), scores([3, 3, 3], 5)])}
     assert (1, 6) == metric.observe(outputs, {}, [[0, 1, 2], [3, 3, 4]])
-    with pytest.raises(MetricError, match="1 labels.*2"):
+    with pytest.raises(MetricError, match=r"1 labels.*2"):
         metric.observe(outputs, {}, [[0, 1, 2]])
 
 
 def test_what_does_not_fit(model_of):
-    """Labels that hold the blank or unknown symbols, texts without an alphabet, outputs that are no sequence."""
+    """Labels with blanks or unknown symbols, texts without an alphabet, outputs that are no sequence."""
     metric = open_metric("cer", model_of((1, 6, 5)))
     outputs = {"y0": scores([0, 4, 1, 1, 2, 4], 5)}
     for label, words in (
@@ -92,7 +92,7 @@ def test_what_does_not_fit(model_of):
             metric.observe(outputs, {}, label)
     with pytest.raises(MetricError, match=r"a sequence.*\[1, 10\]"):
         open_metric("wer", model_of((1, 10)))
-    with pytest.raises(InvalidRequest, match="no such decoding.*beam.*argmax"):
+    with pytest.raises(InvalidRequest, match=r"no such decoding.*beam.*argmax"):
         open_metric("wer@beam", model_of((1, 6, 5)))
     with pytest.raises(InvalidRequest, match="ctc0 or argmax"):
         open_metric("wer@ctc", model_of((1, 6), dtype="int64"))
