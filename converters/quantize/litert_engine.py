@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from converters.backends.compiled import artifact_of
 from converters.graph.cost import macs_of
@@ -15,12 +15,13 @@ from converters.quantize import quantizer
 from converters.quantize.assignment import FLOAT, computes, refusal
 from converters.quantize.engine import Built, Effect, Fallback, Layer, LayerError
 from converters.quantize.layer_errors import layer_errors
-from converters.quantize.prepared import Prepared
+from converters.quantize.prepared import Prepared, Range, copied
 from converters.quantize.ranges import METHODS, choose
+from converters.quantize.repairs import REPAIRS
 from converters.quantize.scheme import MIXED, STATIC, Scheme
 from converters.quantize.sources import WAYS
 from converters.quantize.statistics import Statistics, collect
-from device_agent.errors import CalibrationError
+from device_agent.errors import CalibrationError, InvalidRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +62,7 @@ class LiteRTEngine:
         rewrites: Mapping[str, int] | None = None,
     ) -> None:
         self.ranges = METHODS
-        self.repairs: tuple[str, ...] = ()
+        self.repairs = tuple(REPAIRS)
         self._model, self._graph, self._calibration = model, graph, calibration
         self._runtime, self._least_version, self._progress = runtime, least_version, progress
         self._opened, self._rewrites = opened, dict(rewrites or {})
@@ -116,28 +117,62 @@ class LiteRTEngine:
         if scheme.precision not in STATIC:
             from converters.quantize import weights
 
-            graph, fallbacks = weights.apply(self._graph, scheme.precision)
+            graph, fallbacks = weights.apply(self._graph, scheme.precision, runtime=self._runtime)
             return graph, _Parts((), fallbacks, 0)
         prepared, effects = self._prepared(scheme)
         made = quantizer.applied(prepared, scheme, runtime=self._runtime)
         return made.graph, _Parts(effects, made.fallbacks, made.widened_channels)
 
     def _prepared(self, scheme: Scheme) -> tuple[Prepared, tuple[Effect, ...]]:
-        """The graph with ranges chosen and repairs applied, which schemes share whatever their exceptions."""
+        """The graph with ranges chosen and repairs applied, which schemes share whatever their exceptions.
+
+        What the first repairs of a longer list did is taken from where they were applied before.
+        """
         key = (scheme.precision, scheme.ranges, scheme.repairs)
         if key not in self._made:
-            bits = 16 if scheme.precision == "int16x8" else 8
-            ranges = choose(self._calibrated(scheme.precision), scheme.ranges, bits=bits, symmetric=bits == 16)
-            self._made[key] = Prepared(self._graph, ranges), ()
+            if scheme.repairs:
+                self._made[key] = self._repaired(scheme)
+            else:
+                self._made[key] = Prepared(self._graph, self._chosen(self._calibrated(scheme), scheme)), ()
         return self._made[key]
 
-    def _calibrated(self, precision: str) -> Statistics:
+    def _repaired(self, scheme: Scheme) -> tuple[Prepared, tuple[Effect, ...]]:
+        """What the scheme without its last repair is, with that one applied."""
+        from converters.quantize.repairs.base import Context
+
+        *earlier, name = scheme.repairs
+        if name not in REPAIRS:
+            raise InvalidRequest("unknown repair", got=repr(name), expected=" or ".join(REPAIRS))
+        before, effects = self._prepared(evolve(scheme, repairs=tuple(earlier)))
+        prepared = copied(before)
+        samples = self._samples(scheme)
+        statistics = self._calibrated(scheme)
+        if before.graph is not self._graph and any(effect.changed for effect in effects):
+            statistics = collect(prepared.graph, samples, self._progress)
+
+        def recalibrate() -> None:
+            context.statistics = collect(prepared.graph, samples, self._progress)
+            prepared.ranges = self._chosen(context.statistics, scheme)
+
+        context = Context(samples, statistics, evolve(scheme, exceptions={}), recalibrate, self._progress)
+        effect = REPAIRS[name](prepared, context)
+        return (prepared if effect.changed else before), (*effects, effect)
+
+    def _chosen(self, statistics: Statistics, scheme: Scheme) -> dict[str, Range]:
+        bits = 16 if scheme.precision == "int16x8" else 8
+        return choose(statistics, scheme.ranges, bits=bits, symmetric=bits == 16)
+
+    def _samples(self, scheme: Scheme) -> Calibration:
         if self._calibration is None:
             raise CalibrationError(
-                f"{precision} needs calibration data, and none was given", next_step=WAYS
+                f"{scheme.precision} needs calibration data, and none was given", next_step=WAYS
             )
+        return self._calibration
+
+    def _calibrated(self, scheme: Scheme) -> Statistics:
+        """Of the graph as it was given."""
         if self._statistics is None:
-            self._statistics = collect(self._graph, self._calibration, self._progress)
+            self._statistics = collect(self._graph, self._samples(scheme), self._progress)
         return self._statistics
 
     def _integer(self, operator: GraphOperator) -> tuple[str, ...]:

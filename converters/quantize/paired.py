@@ -63,7 +63,9 @@ def _proportions(metric: Metric, reference: Evaluation, candidate: Evaluation, g
 
     def proves(samples: int) -> bool:
         share = samples / n
-        return 100 * upper_bound(lost * share, won * share, samples, goal.confidence) <= goal.max_drop + _EXACT
+        return (
+            100 * upper_bound(lost * share, won * share, samples, goal.confidence) <= goal.max_drop + _EXACT
+        )
 
     proven = upper <= goal.max_drop + _EXACT
     return Judgement(

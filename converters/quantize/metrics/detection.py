@@ -181,7 +181,9 @@ class _Curves:
         lift = 2.0 * (self.group[-1] - self.group)[:, None]
         precision = np.maximum.accumulate((precision + lift)[::-1], axis=0)[::-1] - lift
         # of the 101 points 0, 0.01, .. 1 of recall, how many are reached with this box and not before
-        reached = np.where(right > 0, 100 * right // np.maximum(truths[self.owner], 1)[self.group][:, None] + 1, 0)
+        reached = np.where(
+            right > 0, 100 * right // np.maximum(truths[self.owner], 1)[self.group][:, None] + 1, 0
+        )
         new = np.diff(reached, axis=0, prepend=0)
         new[self.starts] = reached[self.starts]
         areas = np.add.reduceat(precision * new, self.starts, axis=0).mean(axis=1) / 101

@@ -65,7 +65,10 @@ class Head:
         boxes, scores = self._raw(outputs)
         known_boxes, known_scores = self._raw(reference)
         if self.kind == "one" and scores.shape[2] == 2 and _is_final(known_scores):
-            return [self._made(b, s[:, 0], s[:, 1], known_boxes, "xyxy") for b, s in zip(boxes, scores, strict=True)]
+            return [
+                self._made(b, s[:, 0], s[:, 1], known_boxes, "xyxy")
+                for b, s in zip(boxes, scores, strict=True)
+            ]
         if known_scores.min() < -0.01 or known_scores.max() > 1.01:
             scores = 1 / (1 + np.exp(-np.clip(scores, -60, 60)))
         order = "xyxy" if _are_corners(known_boxes) else "xywh"

@@ -154,7 +154,10 @@ def distance(expected: Sequence[Any], got: Sequence[Any]) -> int:
     for number, one in enumerate(expected, 1):
         diagonal, row[0] = row[0], number
         for place, other in enumerate(got, 1):
-            diagonal, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, diagonal + (one != other))
+            diagonal, row[place] = (
+                row[place],
+                min(row[place] + 1, row[place - 1] + 1, diagonal + (one != other)),
+            )
     return row[-1]
 
 

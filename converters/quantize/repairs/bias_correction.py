@@ -125,9 +125,7 @@ def _take_back(made: Graph, operator: GraphOperator, shift: np.ndarray) -> None:
     steps = _or_zero(made.constant(name)) - np.rint(shift / scale)
     limits = np.iinfo(dtype)
     value = np.clip(steps, float(limits.min), float(limits.max) if dtype.itemsize == 4 else 2.0**62)
-    replace_constant(
-        made, operator, bias_place(operator), value.astype(dtype), f"{operator.outputs[0]}_bias"
-    )
+    replace_constant(made, operator, bias_place(operator), value.astype(dtype), f"{operator.outputs[0]}_bias")
 
 
 def _dequantised(graph: Graph, name: str | None, integers: np.ndarray | None) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from attrs import evolve, frozen
+from attrs import frozen
 
 from converters.quantize.engine import Effect
 from converters.quantize.repairs.tied import groups
@@ -36,11 +36,12 @@ ROUNDS = 8  # of choosing a share
 LEAST_GAIN = 0.1  # share of the expected noise that must go: about half a decibel
 LEAST_RANGE = 2.0**-12  # of a channel, as a share of the widest: those near zero are not blown up
 RELU6_BOUND = 6.0
+ROOM = 1.1  # what is left above a widened channel, for values that calibration did not see
 HEADROOM = 2.0  # how far below 6 a channel stays that is widened under a RELU6
 
 
 def equalization(prepared: Prepared, context: Context) -> Effect:
-    """Equalise the channels of every activation that lies between weights; see `docs/quantization/repairs.md`.
+    """Equalise the channels of every activation between weights; see `docs/quantization/repairs.md`.
 
     The ranges of `prepared` and the statistics are collected anew where anything changed. Applying it a
     second time finds nothing to do.
@@ -171,7 +172,8 @@ def _measured(prepared: Prepared, group: Group, statistics: Statistics, levels: 
         extent = np.where(extent > 0, extent, np.median(extent[extent > 0]))
     read = [spans[layer.input] for layer in group.readers]
     power = np.mean([_power(statistics, layer.input, spans[layer.input]) for layer in group.readers], axis=0)
-    least, fixed = np.zeros_like(extent), np.zeros(len(extent), bool)
+    least = np.minimum(1.0, ROOM * extent / max(extent.max(), np.finfo(float).tiny))
+    fixed = np.zeros(len(extent), bool)
     for name in group.bounded:
         top = spans[name][1]
         fixed |= top >= RELU6_BOUND * 0.999
@@ -215,9 +217,7 @@ def _reader(prepared: Prepared, layer: Weighted, channels: int, span: np.ndarray
     norms = np.bincount(flat, (data**2).ravel(), outputs * channels).reshape(outputs, channels)
     peaks = np.zeros(outputs * channels)
     np.maximum.at(peaks, flat, data.ravel())
-    return Reader(
-        norms, peaks.reshape(outputs, channels), span, separate=layer.type == "DEPTHWISE_CONV_2D"
-    )
+    return Reader(norms, peaks.reshape(outputs, channels), span, separate=layer.type == "DEPTHWISE_CONV_2D")
 
 
 def _scale(prepared: Prepared, group: Group, factor: np.ndarray) -> None:

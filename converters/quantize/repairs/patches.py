@@ -41,7 +41,13 @@ def window(graph: Graph, layer: Weighted) -> Window:
     stride = (int(options["strideH"]), int(options["strideW"]))
     dilation = (int(options.get("dilationHFactor", 1)), int(options.get("dilationWFactor", 1)))
     missing = [
-        max((made[axis + 1] - 1) * stride[axis] + (shape[axis + 1] - 1) * dilation[axis] + 1 - source[axis + 1], 0)
+        max(
+            (made[axis + 1] - 1) * stride[axis]
+            + (shape[axis + 1] - 1) * dilation[axis]
+            + 1
+            - source[axis + 1],
+            0,
+        )
         for axis in (0, 1)
     ]
     if options["padding"] == "VALID":
@@ -68,7 +74,7 @@ def sampled(
     """
     if layer.type == "FULLY_CONNECTED":
         flat = array.reshape(-1, 1, graph.tensors[layer.weights].shape[1])
-        return flat[_drawn(len(flat), rows, generator)]
+        return np.asarray(flat[_drawn(len(flat), rows, generator)])
     seen = window(graph, layer)
     padded = seen.padded(array)
     drawn = _drawn(len(array) * seen.positions[0] * seen.positions[1], rows, generator)
@@ -108,7 +114,9 @@ def product(layer: Weighted, weights: np.ndarray, patch: np.ndarray) -> np.ndarr
     groups = patch.shape[1] // columns.shape[2]
     split = patch.reshape(len(patch), groups, -1)
     return np.asarray(
-        np.einsum("gotc,tgc->go", columns.reshape(groups, outputs // groups, *columns.shape[1:]), split).ravel()
+        np.einsum(
+            "gotc,tgc->go", columns.reshape(groups, outputs // groups, *columns.shape[1:]), split
+        ).ravel()
     )
 
 

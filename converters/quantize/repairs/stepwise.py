@@ -1,7 +1,8 @@
-"""Runs a graph on several samples at once, from one operator to the next, so that it may change on the way."""
+"""Runs a graph on several samples, from one operator to the next, so that it may change on the way."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,6 @@ class Stepwise:
 
 def most_samples(graph: Graph, budget: int) -> int:
     """How many samples' values fit in so many bytes where the graph holds most of them, taken as float32."""
-    import math
-
     last = {name: index for index, operator in enumerate(graph.operators) for name in operator.inputs}
     live: dict[str, int] = {name: 4 * math.prod(graph.tensors[name].shape) for name in graph.inputs.values()}
     most = 1
