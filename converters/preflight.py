@@ -271,7 +271,7 @@ def _quantized(model: Model, plan: Plan, target: Target) -> tuple[Verdict, ...]:
 
 
 def _without_int8(model: Model, graph: Graph, plan: Plan, target: Target) -> tuple[Verdict, ...]:
-    """What the processor cannot run since it has no int8 form; one that computes in float32 too runs it so."""
+    """What has no int8 form, where the processor does not compute in float32 either."""
     name = plan.segments[0].processor
     if any(one.name == name and FLOAT in one.dtypes for one in target.processors):
         return ()

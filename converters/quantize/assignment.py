@@ -6,11 +6,11 @@ import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from converters.graph.ir import Graph, GraphOperator
 from converters.quantize.engine import Fallback
-from converters.quantize.prepared import Range
+from converters.quantize.prepared import Prepared, Range
 from converters.quantize.rules import rule_of
 from converters.quantize.rules.base import WIDTH, Rule
 from converters.quantize.scheme import Scheme
@@ -41,6 +41,19 @@ def assign(graph: Graph, ranges: Mapping[str, Range], scheme: Scheme, runtime: s
     found.ask()
     found.demand()
     return found.settle()
+
+
+def preferring(prepared: Prepared, scheme: Scheme, runtime: str) -> Scheme:
+    """The scheme with what repairs prefer for operators that it does not name, where it can be had."""
+    found = dict(scheme.exceptions)
+    for operator in prepared.graph.operators:
+        name = operator.outputs[0]
+        wanted = prepared.precisions.get(name)
+        if wanted is None or name in found:
+            continue
+        if wanted == FLOAT or refusal(prepared.graph, operator, wanted, runtime, prepared.ranges) is None:
+            found[name] = wanted
+    return evolve(scheme, exceptions=found)
 
 
 def floats(graph: Graph, names: Collection[str | None]) -> list[str]:

@@ -6,7 +6,7 @@ from attrs import evolve, field, frozen
 
 from converters.graph.ir import Graph, GraphOperator
 from converters.quantize import parameters
-from converters.quantize.assignment import FLOAT, Assignment, assign, data_inputs, floats
+from converters.quantize.assignment import FLOAT, Assignment, assign, data_inputs, floats, preferring
 from converters.quantize.building import Building
 from converters.quantize.engine import Fallback
 from converters.quantize.expansion import Expansion
@@ -48,6 +48,7 @@ def applied(prepared: Prepared, scheme: Scheme, *, runtime: str = "litert") -> A
         scheme: of a `STATIC` precision.
         runtime: `litert`, or `tflite` for tflite-runtime 2.14, whose kernels know less.
     """
+    scheme = preferring(prepared, scheme, runtime)
     assignment = assign(prepared.graph, prepared.ranges, scheme, runtime)
     found = scales(prepared.graph, prepared.ranges, assignment, runtime)
     making = _Making(prepared, assignment, found, runtime)
