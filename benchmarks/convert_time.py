@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ZOO = Path(os.environ.get("EDGE_ZOO", ROOT / "../shared/zoo")).resolve()
-FLOOR = "import numpy, onnx, ai_edge_litert.interpreter, ai_edge_quantizer.quantizer"
+FLOOR = "import numpy, onnx, ai_edge_litert.interpreter"
 NETWORKS = {  # file in the zoo -> the data its loader gives
     "resnet8": "cifar10",
     "kws_dscnn": "kws",

@@ -18,6 +18,7 @@ from converters.graph.write import write
 from converters.model import Model
 from converters.partition import planner
 from converters.partition.types import Plan, Recipe
+from converters.quantize.assignment import FLOAT
 from converters.quantize.coverage import left_in_float
 from converters.readers.tflite import TfliteSource, graph_of, malformed
 from converters.verdict import Verdict
@@ -215,7 +216,7 @@ def _check(model: Model, target: Target, precision: str | None, compiled: Compil
     refusals = plan.refusals
     if plan.accepted and compiled is not None and plan.runtime in RUNTIME_BYTES:
         if plan.recipe.precision == "int8" and model.quantized is None:
-            refusals = _quantized(model, plan)
+            refusals = _quantized(model, plan, target)
         else:
             refusals = _too_new(compiled.operators, plan)
     memory = compiled.memory.get(plan.recipe.precision) if compiled is not None else None
@@ -259,26 +260,30 @@ def _too_new(uses: tuple[OperatorUse, ...], plan: Plan) -> tuple[Verdict, ...]:
     )
 
 
-def _quantized(model: Model, plan: Plan) -> tuple[Verdict, ...]:
-    """What is refused of a float model that is to be int8, which is rewritten in another way."""
+def _quantized(model: Model, plan: Plan, target: Target) -> tuple[Verdict, ...]:
+    """What is refused of a float model that is to be int8."""
     graph, _ = registry.reader(model.format).lower(model)
     if graph is None:
         return ()
-    rewrite(graph, model, quantizes=True)
+    rewrite(graph, model)
     with malformed(model):
-        return _too_new(_uses(_as_int8(graph)), plan) + _without_int8(model, graph)
+        return _too_new(_uses(_as_int8(graph)), plan) + _without_int8(model, graph, plan, target)
 
 
-def _without_int8(model: Model, graph: Graph) -> tuple[Verdict, ...]:
+def _without_int8(model: Model, graph: Graph, plan: Plan, target: Target) -> tuple[Verdict, ...]:
+    """What has no int8 form, where the processor does not compute in float32 either."""
+    name = plan.segments[0].processor
+    if any(one.name == name and FLOAT in one.dtypes for one in target.processors):
+        return ()
     places = {operator.index: operator.name for operator in model.operators}
     return tuple(
         Verdict.no(
-            "it has no int8 form",
+            f"it has no int8 form: {reason}",
             operator=operator.type,
             place=", ".join(places[source] for source in operator.sources if source in places),
-            help="Use `--precision float32`.",
+            help="Choose a board with a processor that computes in float32 too.",
         )
-        for operator in left_in_float(graph)
+        for operator, reason in left_in_float(graph, runtime=plan.runtime)
     )
 
 

@@ -121,7 +121,8 @@ def _needed(graph: Graph, operator: GraphOperator) -> int:
         return _fully_connected(graph, operator)
     if operator.type == "CONV_2D":
         grouped = tensors[0].shape[-1:] != tensors[1].shape[-1:]
-        return 6 if grouped else 3 if int8 else 1
+        hybrid = 5 if _per_channel(tensors[1]) else 2
+        return 6 if grouped else 1 if not int8 else 3 if tensors[0].dtype == "int8" else hybrid
     if operator.type == "TRANSPOSE_CONV":
         return 3 if len(operator.inputs) > 3 else 2 if int8 else 1
     if operator.type in ("QUANTIZE", "DEQUANTIZE"):
@@ -130,7 +131,12 @@ def _needed(graph: Graph, operator: GraphOperator) -> int:
         return _resize(operator, tensors[0].dtype)
     if operator.type == "DEPTHWISE_CONV_2D":
         dilated = any(operator.options.get(f"dilation{side}Factor", 1) != 1 for side in "HW")
-        return 3 if int8 else 2 if dilated else 1
+        hybrid = 6 if _per_channel(tensors[1]) else 4
+        return (3 if tensors[0].dtype == "int8" else hybrid) if int8 else 2 if dilated else 1
+    if operator.type == "EMBEDDING_LOOKUP":
+        return 4 if tensors[1].dtype == "int4" or _per_channel(tensors[1]) else 1
+    if operator.type == "BATCH_MATMUL" and tensors[0].dtype == "float32" and int8:
+        return 4 if operator.options.get("asymmetricQuantizeInputs") else 1
     if operator.type == "TRANSPOSE":
         return _transpose(len(tensors[0].shape), tensors[0].dtype)
     if operator.type == "CAST":
@@ -150,7 +156,9 @@ def _needed(graph: Graph, operator: GraphOperator) -> int:
 def _scaled(builtin: str, tensors: list[GraphTensor]) -> int:
     """QUANTIZE and DEQUANTIZE: by the integers' dtype, and whether each channel has a scale."""
     held = tensors[-1] if builtin == "QUANTIZE" else tensors[0]
-    if held.quantization is not None and len(held.quantization.scale) > 1:
+    if held.dtype == "int4":
+        return 4 if builtin == "QUANTIZE" else 6
+    if _per_channel(held):
         return 3 if builtin == "QUANTIZE" else 5
     if builtin == "QUANTIZE":
         return 2 if held.dtype == "int16" or tensors[0].dtype != "float32" else 1
@@ -176,11 +184,19 @@ def _transpose(rank: int, dtype: str) -> int:
     return {"bool": 3, "int8": 2}.get(dtype, 1)
 
 
+def _per_channel(tensor: GraphTensor) -> bool:
+    return tensor.quantization is not None and len(tensor.quantization.scale) > 1
+
+
 def _fully_connected(graph: Graph, operator: GraphOperator) -> int:
+    held, values = graph.tensors[operator.inputs[1] or ""], graph.tensors[operator.inputs[0] or ""]
+    hybrid = values.dtype == "float32" and held.dtype == "int8"
+    if hybrid and _per_channel(held):
+        return 12
     if len(operator.inputs) < 3 or operator.inputs[2] is None:
         return 6
     if operator.options.get("keepNumDims"):
         return 5
-    weights = graph.tensors[operator.inputs[1] or ""].dtype
-    activations = graph.tensors[operator.inputs[0] or ""].dtype
-    return 1 if weights != "int8" else 4 if activations == "int8" else 3
+    if hybrid:
+        return 9 if operator.options.get("asymmetricQuantizeInputs") else 3
+    return 4 if held.dtype == "int8" else 1

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from device_agent.errors import CalibrationError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from converters.model import Model
+    from converters.quantize.sources import Source
     from device_agent.bundle import TensorSpec
 
     # a path, `module:function`, one array, arrays by input name, or an iterable of single samples
@@ -61,16 +62,34 @@ def load_calibration(
     """
     from converters.quantize import sources
 
-    opened = sources.open_source(source, model, preprocessing)
+    found = checked(sources.open_source(source, model, preprocessing), model, limit)
+    if found.count < FEW_SAMPLES:
+        few = f"only {found.count} calibration samples: give at least {FEW_SAMPLES}, better 100 to 500"
+        return evolve(found, notes=(*found.notes, few))
+    return found
+
+
+def checked(opened: Source, model: Model, limit: int, *, kind: str = "calibration") -> Calibration:
+    """The samples of a source that was opened, checked against the model in one pass over them.
+
+    Args:
+        opened: the source.
+        model: whose inputs the samples are for.
+        limit: take at most this many samples.
+        kind: what error texts call them.
+
+    Raises:
+        CalibrationError: no samples, or one of the wrong name, shape, dtype or content.
+    """
 
     def samples() -> Iterator[dict[str, np.ndarray]]:
         rows = (_fitting(item, model, opened.name) for item in opened.items())
         return islice(_batches(rows, model, opened.name), limit)
 
-    count, notes = _inspect(samples(), model, opened.name)
-    casts = _casts(next(iter(opened.items())), model)
+    count, notes = _inspect(samples(), model, opened.name, kind)
+    casts = _casts(next(iter(opened.items())), model, kind)
     if count == limit:
-        notes += (f"only the first {limit} calibration samples are used",)
+        notes += (f"only the first {limit} {kind} samples are used",)
     return Calibration(opened.name, count, samples, casts + notes)
 
 
@@ -188,7 +207,7 @@ def _wrong_shape(array: np.ndarray, spec: TensorSpec, where: str) -> Calibration
 
 
 def _inspect(
-    samples: Iterator[dict[str, np.ndarray]], model: Model, where: str
+    samples: Iterator[dict[str, np.ndarray]], model: Model, where: str, kind: str
 ) -> tuple[int, tuple[str, ...]]:
     """One pass over the samples: their number, and notes; CalibrationError for bad contents."""
     import numpy as np
@@ -211,28 +230,25 @@ def _inspect(
     if count == 0:
         batch = model.inputs[0].shape[0] if model.inputs and model.inputs[0].shape else 1
         raise CalibrationError(
-            "there are no calibration samples", where=where, expected=f"at least {batch} of them"
+            f"there are no {kind} samples", where=where, expected=f"at least {batch} of them"
         )
     constant = [name for name in low if low[name] == high[name]]
     if len(constant) == len(low):
         raise CalibrationError(
-            "every calibration value is the same, so they say nothing of the model's ranges",
+            f"every {kind} value is the same, so they say nothing of the model",
             where=where,
             got=f"{constant[0]!r} is {low[constant[0]]:g} throughout",
             next_step="Give real inputs, as the model will see them.",
         )
-    notes = tuple(f"input {name!r} is {low[name]:g} in every calibration sample" for name in constant)
-    if count < FEW_SAMPLES:
-        notes += (f"only {count} calibration samples: give at least {FEW_SAMPLES}, better 100 to 500",)
-    return count, notes
+    return count, tuple(f"input {name!r} is {low[name]:g} in every {kind} sample" for name in constant)
 
 
-def _casts(item: Mapping[str, Any], model: Model) -> tuple[str, ...]:
+def _casts(item: Mapping[str, Any], model: Model, kind: str) -> tuple[str, ...]:
     import numpy as np
 
     found = []
     for spec in model.inputs:
         got = np.asarray(item[spec.name]).dtype
         if got != np.dtype(spec.dtype) and not _quantizable(got, spec):
-            found.append(f"calibration values for {spec.name!r} were cast from {got} to {spec.dtype}")
+            found.append(f"{kind} values for {spec.name!r} were cast from {got} to {spec.dtype}")
     return tuple(found)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
+
+from converters.graph.ir import Graph
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from converters.graph.ir import Graph
 
 
 @frozen
@@ -36,9 +36,32 @@ class Rounded:
 class Prepared:
     """A float32 graph, the ranges of its activations by tensor, and chosen weights by constant.
 
-    Repairs change all three in place.
+    `precisions` are what operators, by their first output, had better compute in where a scheme names no
+    other for them and they can. Repairs change all four in place.
     """
 
     graph: Graph
     ranges: dict[str, Range]
     rounded: dict[str, Rounded] = field(factory=dict)
+    precisions: dict[str, str] = field(factory=dict)
+
+
+def copied(prepared: Prepared) -> Prepared:
+    """A copy that a repair may change: arrays are shared, since repairs put new ones in their places."""
+    graph = prepared.graph
+    operators = [
+        evolve(
+            operator,
+            inputs=list(operator.inputs),
+            outputs=list(operator.outputs),
+            options=dict(operator.options),
+        )
+        for operator in graph.operators
+    ]
+    tensors = {name: evolve(tensor) for name, tensor in graph.tensors.items()}
+    return Prepared(
+        Graph(tensors, operators, dict(graph.inputs), dict(graph.outputs)),
+        dict(prepared.ranges),
+        dict(prepared.rounded),
+        dict(prepared.precisions),
+    )

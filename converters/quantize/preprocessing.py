@@ -102,6 +102,24 @@ def open_folder(
         CalibrationError: no images, no description, or the model's input is no image; an image that
             cannot be read is named when its turn comes.
     """
+    images = images_in(folder)
+    how = described(folder, model, description)
+    spec = model.inputs[0]
+    return lambda: ({spec.name: decode(image, how, spec.dtype)[None]} for image in images)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images of a folder and its subfolders in sorted order; CalibrationError where there are none."""
+    images = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not images:
+        raise CalibrationError(
+            "the folder holds no images", where=str(folder), expected=" or ".join(SUFFIXES) + " files"
+        )
+    return images
+
+
+def described(folder: Path, model: Model, description: Path | None) -> Preprocessing:
+    """How the images of a folder become the model's input: see `open_folder`."""
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         raise CalibrationError(
             "a folder of images needs a model whose one input is an image",
@@ -109,12 +127,6 @@ def open_folder(
             got=", ".join(f"{spec.name}{list(spec.shape)}" for spec in model.inputs),
             expected="one input [N, H, W, C] or [N, C, H, W]",
             next_step="Give an .npz file with an array per input instead.",
-        )
-    spec = model.inputs[0]
-    images = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not images:
-        raise CalibrationError(
-            "the folder holds no images", where=str(folder), expected=" or ".join(SUFFIXES) + " files"
         )
     if description is None:
         description = folder / FILE_NAME
@@ -124,8 +136,7 @@ def open_folder(
                 where=str(folder),
                 next_step=f"Write {description}, or name one with `--preprocessing`, such as:\n{EXAMPLE}",
             )
-    how = completed(load_preprocessing(description), spec, str(description))
-    return lambda: ({spec.name: decode(image, how, spec.dtype)[None]} for image in images)
+    return completed(load_preprocessing(description), model.inputs[0], str(description))
 
 
 def completed(how: Preprocessing, spec: TensorSpec, where: str) -> Preprocessing:

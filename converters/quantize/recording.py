@@ -11,12 +11,15 @@ from attrs import field, frozen
 
 from converters import registry
 from converters.memory import hand_back
+from converters.progress import silent
 from converters.quantize.fidelity import spread
+from device_agent.errors import OutputError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from converters.model import Model
+    from converters.progress import Progress
     from converters.quantize.calibration import Calibration
 
 
@@ -36,17 +39,27 @@ class Recording:
         """Each sample of the data that was recorded, with the source's outputs."""
         import numpy as np
 
-        self._file.seek(0)
+        place = 0
         for sample in spread(data, self.limit):
-            yield sample, {name: np.load(self._file, allow_pickle=False) for name in self._names}
+            self._file.seek(place)  # another pass may be under way
+            outputs = {name: np.load(self._file, allow_pickle=False) for name in self._names}
+            place = self._file.tell()
+            yield sample, outputs
 
 
-def recorded(model: Model, data: Calibration, limit: int) -> Recording:
+def recorded(model: Model, data: Calibration, limit: int, progress: Progress = silent) -> Recording:
     """Run the source model on these samples; its runtime and its weights are let go of before it returns.
+
+    Args:
+        model: the source.
+        data: the samples.
+        limit: at most this many, spread over all of them; `data.count` for every one.
+        progress: told of every sample.
 
     Raises:
         InvalidModel: the source's runtime cannot load or run it.
         MissingDependency: that runtime is not installed.
+        OutputError: the disk has no room for the outputs.
     """
     import numpy as np
 
@@ -55,10 +68,20 @@ def recorded(model: Model, data: Calibration, limit: int) -> Recording:
     file = tempfile.TemporaryFile(prefix="edge-")  # noqa: SIM115 - closed when nothing refers to the recording
     made = Recording(name, limit, names, file)
     weakref.finalize(made, file.close)
-    for sample in spread(data, limit):
+    for number, sample in enumerate(spread(data, limit), 1):
         outputs = reference(sample)
-        for output in names:
-            np.save(file, outputs[output], allow_pickle=False)
+        try:
+            for output in names:
+                np.save(file, outputs[output], allow_pickle=False)
+            file.flush()  # where the disk is full, it shows here
+        except OSError as e:
+            raise OutputError(
+                "the source's outputs cannot be kept beside the work",
+                where=tempfile.gettempdir(),
+                got=f"{e} after {number - 1} of {min(limit, data.count)} samples",
+                next_step="Make room there, set TMPDIR to another folder, or use fewer samples.",
+            ) from e
+        progress("running the source model", number, min(limit, data.count))
     del reference
     hand_back()
     return made

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from converters.quantize.user_code import current_folder_importable, imported, is_function
 from device_agent.errors import CalibrationError, EdgeError, FileMissing, InvalidRequest
 
 if TYPE_CHECKING:
@@ -45,9 +43,8 @@ def open_source(source: CalibrationSource, model: Model, preprocessing: Path | N
         return Source(f"images in {path}", images.open_folder(path, model, preprocessing))
     if path.suffix.lower() in (".npz", ".npy"):
         return _file(path, model)
-    module, colon, function = str(source).partition(":")
-    if colon and module and function.isidentifier() and not path.exists():
-        return _function(str(source), module, function, model)
+    if is_function(str(source)) and not path.exists():
+        return _function(str(source), model)
     if not path.exists():
         raise FileMissing("no such calibration data", where=str(source), next_step=WAYS)
     raise InvalidRequest(
@@ -130,24 +127,13 @@ def _named(sample: Any, model: Model, where: str) -> Mapping[str, Any]:
     return {model.inputs[0].name: sample}
 
 
-def _function(name: str, module: str, function: str, model: Model) -> Source:
-    try:
-        with _current_folder_importable():
-            imported = importlib.import_module(module)
-    except Exception as e:  # importing runs the user's code, which may raise anything
-        raise CalibrationError(
-            f"the module {module!r} cannot be imported", where=name, got=repr(e), next_step=WAYS
-        ) from e
-    call = getattr(imported, function, None)
-    if not callable(call):
-        raise CalibrationError(
-            f"the module has no function {function!r}", where=name, got=type(call).__name__
-        )
+def _function(name: str, model: Model) -> Source:
+    call = imported(name, CalibrationError, WAYS)
 
     def items() -> Iterator[Mapping[str, Any]]:
         # a fresh call for every pass: a generator stays a stream, however long it is
         try:
-            with _current_folder_importable():
+            with current_folder_importable():
                 value = call()
             stream = value if isinstance(value, Iterator) else _in_memory(name, value, model).items()
             for sample in stream:
@@ -158,13 +144,3 @@ def _function(name: str, module: str, function: str, model: Model) -> Source:
             raise CalibrationError("the calibration function failed", where=name, got=repr(e)) from e
 
     return Source(name, items)
-
-
-@contextmanager
-def _current_folder_importable() -> Iterator[None]:
-    folder = str(Path.cwd())
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import define, field, frozen
+
+from device_agent.errors import QuantizationError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from converters.graph.ir import Graph
+    from converters.progress import Progress
+    from converters.quantize.calibration import Calibration
+    from converters.quantize.histogram import Histogram
+
+BINS = 2048
+COUNTED = 32_768  # values of a tensor that are counted per sample, at most about so many
+_REDUCED_AT_ONCE = 4096  # values; see `_channels`
 
 
 @frozen
@@ -33,3 +45,136 @@ class Statistics:
 
     tensors: dict[str, TensorStatistics]
     samples: int
+
+
+def collect(graph: Graph, calibration: Calibration, progress: Progress) -> Statistics:
+    """Run the samples through the graph in LiteRT, one at a time, and note the values of every activation.
+
+    Memory holds one sample's activations and a histogram per tensor, however many samples there are. Of
+    tensors of more than `COUNTED` values every k-th goes into the histogram, k coprime to all sizes so that
+    no channel is left out; least and greatest value are of all values. The order of the samples does not
+    matter, except to the last digits of `channel_mean` (sums of float64).
+
+    Args:
+        graph: float32; not changed.
+        calibration: its samples, one or more.
+        progress: told of every sample.
+
+    Returns:
+        The statistics of every float32 tensor that is no constant and not empty.
+
+    Raises:
+        QuantizationError: LiteRT cannot run the graph, or a tensor holds NaN or Inf.
+    """
+    from converters.graph.write import write
+    from converters.quantize.tracing import Tracing, computed
+
+    traced = Tracing(graph, write(graph))
+    names = computed(graph)
+    totals: dict[str, _Total] = {}
+    samples = 0
+    progress("calibrating", 0, calibration.count)
+    for sample in calibration.samples():
+        traced.run(sample)
+        for name in names:
+            array = traced.value(name)
+            if array.size:
+                if name not in totals:
+                    totals[name] = _Total.of(array)
+                if not totals[name].add(array):
+                    raise _not_finite(graph, name, array, samples, calibration.source)
+            del array  # a view that is still held would stop the next run
+        samples += 1
+        progress("calibrating", samples, calibration.count)
+    return Statistics({name: total.result() for name, total in totals.items()}, samples)
+
+
+@define
+class _Total:
+    """What is known of one tensor so far; sums are float64[C]."""
+
+    minimum: np.ndarray
+    maximum: np.ndarray
+    sums: np.ndarray
+    values: int  # per channel
+    histogram: Histogram
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> _Total:
+        import numpy as np
+
+        from converters.quantize.histogram import Histogram
+
+        channels = array.shape[-1] if array.ndim else 1
+        least = np.full(channels, np.inf, np.float32)
+        return cls(least, -least, np.zeros(channels), 0, Histogram())
+
+    def add(self, array: np.ndarray) -> bool:
+        """Take in one sample's values; False, and nothing taken in, where they hold NaN or Inf."""
+        import numpy as np
+
+        channels = len(self.sums)
+        least, greatest, sums = _channels(array, channels)
+        minimum, maximum = float(least.min()), float(greatest.max())  # NaN shows in both
+        if not (math.isfinite(minimum) and math.isfinite(maximum)):
+            return False
+        np.minimum(self.minimum, least, out=self.minimum)
+        np.maximum(self.maximum, greatest, out=self.maximum)
+        self.sums += sums
+        self.values += array.size // channels
+        self.histogram.add(array.reshape(-1)[:: _step(array.shape)], minimum, maximum)
+        return True
+
+    def result(self) -> TensorStatistics:
+        import numpy as np
+
+        return TensorStatistics(
+            float(self.minimum.min()),
+            float(self.maximum.max()),
+            self.minimum,
+            self.maximum,
+            (self.sums / self.values).astype(np.float32),
+            self.histogram.resampled(BINS),
+        )
+
+
+def _channels(array: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least, greatest and sum by channel.
+
+    Rows of a few channels are reduced several at once: NumPy is fast along rows of thousands of values, and
+    a sum of few of them is exact to the last digits in float32.
+    """
+    import numpy as np
+
+    rows = array.size // channels
+    joined = max(n for n in range(1, max(1, _REDUCED_AT_ONCE // channels) + 1) if rows % n == 0)
+    wide = array.reshape(-1, joined * channels)
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are looked for in what comes out
+        return (
+            wide.min(axis=0).reshape(joined, channels).min(axis=0),
+            wide.max(axis=0).reshape(joined, channels).max(axis=0),
+            wide.sum(axis=0).reshape(joined, channels).sum(axis=0, dtype=np.float64),
+        )
+
+
+def _step(shape: tuple[int, ...]) -> int:
+    """Every how manieth value is counted: coprime to all sizes, so that every channel has its turn."""
+    size = math.prod(shape)
+    step = -(-size // COUNTED)
+    while math.gcd(step, size) > 1:
+        step += 1
+    return step
+
+
+def _not_finite(graph: Graph, name: str, array: np.ndarray, sample: int, source: str) -> QuantizationError:
+    import numpy as np
+
+    operator = graph.producer(name)
+    found = "NaN" if np.isnan(array).any() else "Inf"
+    return QuantizationError(
+        f"the float model computes {found} in tensor {name!r} for sample {sample}",
+        where=f"{operator.type} operator" if operator is not None else "an input",
+        got=f"{int((~np.isfinite(array)).sum())} of {array.size} values",
+        expected="finite values, as integers have no NaN and no Inf",
+        next_step=f"Leave the sample out of {source}, or mend the model: it gives {found} in float too.",
+    )

@@ -149,7 +149,7 @@ def _tolerance(spec: TensorSpec, made: Optimization) -> float:
     """How far the device may be from the host in an output, as the LiteRT backend has it."""
     import numpy as np
 
-    from converters.backends.litert import TOLERANCE_FLOAT, TOLERANCE_STEPS
+    from converters.backends.compiled import TOLERANCE_FLOAT, TOLERANCE_STEPS
 
     if not spec.dtype.startswith("float"):
         return TOLERANCE_STEPS if spec.quantization is not None else 0.0

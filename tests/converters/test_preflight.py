@@ -1,7 +1,6 @@
 """What a model is and needs, and what a board refuses of it."""
 
 import json
-from importlib.resources import files
 from pathlib import Path
 
 import attrs
@@ -14,7 +13,6 @@ from converters.graph.runtimes import least_runtime, runtime_of
 from converters.graph.write import write
 from converters.model import Model
 from converters.preflight import RUNTIME_BYTES, Fit, preflight
-from converters.quantize import coverage
 from converters.shaping import Shaping
 from device_agent.errors import InvalidRequest
 from targets.schema import Target, load_target
@@ -100,11 +98,13 @@ def unary(kind: str, shape: tuple[int, ...] = (1, 4), dtype: str = "float32") ->
 
 
 def test_operators_without_an_int8_form(tmp_path):
-    """What the quantiser leaves in floating point is refused for int8, and only for that."""
-    model = model_of(tmp_path, unary("SIN"))
-    (refusal,) = preflight(model, BOARD).target.refusals
-    assert ("SIN", "y", "it has no int8 form") == (refusal.operator, refusal.place, refusal.reason)
-    assert preflight(model, BOARD, precision="float32").target.accepted
+    """What has no integer form is refused by a processor of int8 alone; others run it in float."""
+    model = model_of(tmp_path, unary("FLOOR"))
+    one = attrs.evolve(BOARD.processors[0], dtypes=("int8",))
+    (refusal,) = preflight(model, attrs.evolve(BOARD, processors=(one,))).target.refusals
+    assert ("FLOOR", "y") == (refusal.operator, refusal.place)
+    assert refusal.reason.startswith("it has no int8 form")
+    assert preflight(model, BOARD).target.accepted
 
 
 def test_an_old_runtime(tmp_path):
@@ -151,15 +151,6 @@ def test_a_precision_that_the_board_has_not(net):
     assert "float32" == preflight(net, board).target.precision
 
 
-def test_coverage_is_the_quantisers():
-    """The operators with an int8 form are those of the installed quantiser's policy."""
-    source = files("ai_edge_quantizer").joinpath("default_policy.py").read_text()
-    listed = source.split('"static_wi8_ai8": [', 1)[1].split("]", 1)[0]
-    names = {name.strip().strip('"') for name in listed.split(",") if name.strip()} - {"INPUT", "OUTPUT"}
-    renamed = {{"CONV_2D_TRANSPOSE": "TRANSPOSE_CONV"}.get(name, name) for name in names}
-    assert renamed == set(coverage.INT8)
-
-
 def test_runtimes():
     """The runtime of a version, None where the table does not say, and the greatest of several."""
     assert ("1.14.0", None, None) == (
@@ -187,17 +178,3 @@ def test_work_of_published_networks(zoo, name, macs):
     """MLPerf Tiny's networks do the work that is published of them (7.5, 12.5, 2.7 and 0.26 million)."""
     path = zoo / "models" / name
     assert macs == preflight(registry.reader_for(path).read(path, Shaping())).compiled.macs
-
-
-def test_rewrites_that_int8_does_without(tmp_path):
-    """What is fused only in floating point is judged as the quantiser gets it: not as a LEAKY_RELU."""
-    tensors = [
-        GraphTensor("x", (1, 4), "float32"),
-        GraphTensor("k", (), "float32", np.array(0.1, np.float32)),
-        GraphTensor("s", (1, 4), "float32"),
-        GraphTensor("y", (1, 4), "float32"),
-    ]
-    operators = [networks.operator("MUL", ["x", "k"], ["s"]), networks.operator("MAXIMUM", ["x", "s"], ["y"])]
-    model = model_of(tmp_path, write(networks.graph(tensors, operators, ["x"], ["y"])))
-    assert ["LEAKY_RELU"] == [use.type for use in preflight(model).compiled.operators]
-    assert preflight(model, BOARD).target.accepted

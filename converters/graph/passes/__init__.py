@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from converters.graph.passes.manager import FLOAT_ONLY, Account, optimize, run
+from converters.graph.passes.manager import Account, optimize, run
 
-__all__ = ["FLOAT_ONLY", "Account", "optimize", "run"]
+__all__ = ["Account", "optimize", "run"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import define, field, frozen
 
@@ -74,8 +74,6 @@ REWRITES: tuple[Rewrite, ...] = (
     merge_scalars,
     fold_mul_forward,
 )
-# what makes operators that the quantiser has no integer form of, from ones of which it has
-FLOAT_ONLY: frozenset[Rewrite] = frozenset((fuse_l2_normalization, fuse_leaky_relu))
 # what suits a graph that goes into a file as it is: the quantiser gives each constant parameters of its own
 FINAL: tuple[Rewrite, ...] = (share_constants,)
 
@@ -137,8 +135,8 @@ class Ledger:
         self.size = size
 
 
-def run(graph: Graph, *, skip: Collection[Rewrite] = ()) -> dict[str, int]:
-    """Rewrite the graph in place until nothing changes, by all rewrites but those of `skip`.
+def run(graph: Graph) -> dict[str, int]:
+    """Rewrite the graph in place until nothing changes.
 
     Rewrites hold for the shapes that are stated: what a graph leaves open is fixed first.
 
@@ -149,7 +147,7 @@ def run(graph: Graph, *, skip: Collection[Rewrite] = ()) -> dict[str, int]:
     for tensor in graph.tensors.values():
         tensor.signature = None
     ledger = Ledger()
-    _sweep(graph, [rewrite for rewrite in REWRITES if rewrite not in skip], ledger, lambda: Links(graph))
+    _sweep(graph, REWRITES, ledger, lambda: Links(graph))
     return ledger.times
 
 

@@ -7,6 +7,9 @@ import pytest
 
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
 from converters.quantize.calibration import Calibration
+from converters.quantize.prepared import Prepared
+from converters.quantize.ranges import choose
+from converters.quantize.statistics import collect
 
 CONV = {"padding": "SAME", "strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1}
 
@@ -31,6 +34,54 @@ def _samples(channels: int, count: int = 24) -> Calibration:
     """Seeded normal inputs for `conv_graph`."""
     x = np.random.default_rng(0).normal(size=(count, 1, 4, 4, channels)).astype(np.float32)
     return Calibration("seeded", count, lambda: ({"input": sample} for sample in x))
+
+
+def _graph(
+    tensors: dict[str, tuple[int, ...] | np.ndarray],
+    operators: list[tuple[str, list[str | None], list[str]] | tuple[str, list[str | None], list[str], dict]],
+    inputs: list[str],
+    outputs: list[str],
+) -> Graph:
+    """A graph of float32 tensors (given by shape) and constants (given by value, float64 becomes float32)."""
+    made = {}
+    for name, given in tensors.items():
+        data = None
+        if isinstance(given, np.ndarray):
+            data = given.astype(np.float32) if given.dtype == np.float64 else given
+        shape = given if data is None else data.shape
+        made[name] = GraphTensor(name, shape, "float32" if data is None else str(data.dtype), data)
+    rows = [GraphOperator(*row, sources=(index,)) for index, row in enumerate(operators)]
+    return Graph(made, rows, {name: name for name in inputs}, {name: name for name in outputs})
+
+
+def _prepared(graph: Graph, calibration: Calibration) -> Prepared:
+    """The graph with the least and greatest values of these samples."""
+    return Prepared(graph, choose(collect(graph, calibration, lambda *_: None), "minmax"))
+
+
+def _normal(shapes: dict[str, tuple[int, ...]], count: int = 16) -> Calibration:
+    """Seeded normal values of these shapes."""
+    generator = np.random.default_rng(0)
+    rows = [
+        {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+        for _ in range(count)
+    ]
+    return Calibration("seeded", count, lambda: iter(rows))
+
+
+@pytest.fixture(scope="session")
+def graph_of() -> Callable[..., Graph]:
+    return _graph
+
+
+@pytest.fixture(scope="session")
+def prepared() -> Callable[..., Prepared]:
+    return _prepared
+
+
+@pytest.fixture(scope="session")
+def normal() -> Callable[..., Calibration]:
+    return _normal
 
 
 @pytest.fixture(scope="session")

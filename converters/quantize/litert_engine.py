@@ -1,0 +1,195 @@
+"""`LiteRTEngine`: builds one model for LiteRT or tflite-runtime in any scheme, and looks inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from converters.backends.compiled import artifact_of
+from converters.graph.cost import macs_of
+from converters.graph.read import read
+from converters.graph.write import write
+from converters.quantize import quantizer
+from converters.quantize.assignment import FLOAT, computes, refusal
+from converters.quantize.engine import Built, Effect, Fallback, Layer, LayerError
+from converters.quantize.layer_errors import layer_errors
+from converters.quantize.prepared import Prepared, Range, copied
+from converters.quantize.ranges import METHODS, choose
+from converters.quantize.repairs import REPAIRS
+from converters.quantize.scheme import MIXED, STATIC, Scheme
+from converters.quantize.sources import WAYS
+from converters.quantize.statistics import Statistics, collect
+from device_agent.errors import CalibrationError, InvalidRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from converters.graph.ir import Graph, GraphOperator
+    from converters.model import Model
+    from converters.progress import Progress
+    from converters.quantize.calibration import Calibration
+    from converters.resizing import Opened
+
+
+class LiteRTEngine:
+    """See `Engine`.
+
+    Args:
+        model: what the graph was made of.
+        graph: float32, lowered and rewritten; not changed.
+        calibration: samples for the ranges of activations, which static schemes need.
+        runtime: `litert`, or `tflite` for tflite-runtime, whose kernels know less.
+        least_version: the least version of it that can run what is built.
+        progress: told of calibration.
+        opened: where sizes of the graph stay open.
+        rewrites: how often each applied to the graph, for the artifacts.
+    """
+
+    steps = ("int16x8", FLOAT)
+
+    def __init__(
+        self,
+        model: Model,
+        graph: Graph,
+        calibration: Calibration | None,
+        *,
+        runtime: str,
+        least_version: str,
+        progress: Progress,
+        opened: Opened | None = None,
+        rewrites: Mapping[str, int] | None = None,
+    ) -> None:
+        self.ranges = METHODS
+        self.repairs = tuple(REPAIRS)
+        self._model, self._graph, self._calibration = model, graph, calibration
+        self._runtime, self._least_version, self._progress = runtime, least_version, progress
+        self._opened, self._rewrites = opened, dict(rewrites or {})
+        self._statistics: Statistics | None = None
+        self._made: dict[tuple[str, str, tuple[str, ...]], tuple[Prepared, tuple[Effect, ...]]] = {}
+
+    def layers(self) -> tuple[Layer, ...]:
+        """The operators that touch floats, in execution order."""
+        return tuple(
+            Layer(
+                name=operator.outputs[0],
+                type=operator.type,
+                label=self._label(operator),
+                macs=macs_of(self._graph, operator),
+                precisions=(*self._integer(operator), FLOAT),
+            )
+            for operator in self._graph.operators
+            if computes(self._graph, operator)
+        )
+
+    def build(self, scheme: Scheme) -> Built:
+        """The model in that scheme; see `Engine`."""
+        graph, parts = self._quantized(scheme)
+        data = write(graph)
+        if self._opened is not None and graph is not self._graph:
+            from converters.resizing import restated
+
+            data = restated(data, self._opened)
+            graph = read(data, where=self._model.path.name)
+        rewrites = dict(self._rewrites)
+        if parts.widened_channels:
+            rewrites["keep_biases"] = parts.widened_channels
+        artifact = artifact_of(
+            graph,
+            data,
+            self._model,
+            precision=MIXED if scheme.exceptions else scheme.precision,
+            runtime=self._runtime,
+            least_version=self._least_version,
+            rewrites=rewrites,
+        )
+        return Built(artifact, parts.effects, parts.fallbacks)
+
+    def errors(self, scheme: Scheme, samples: Iterable[Mapping[str, np.ndarray]]) -> tuple[LayerError, ...]:
+        """The error of each layer's output; see `Engine`."""
+        quantized, _ = self._quantized(scheme)
+        return layer_errors(self._graph, quantized, self.layers(), samples)
+
+    def _quantized(self, scheme: Scheme) -> tuple[Graph, _Parts]:
+        if scheme.precision == FLOAT:
+            return self._graph, _Parts((), (), 0)
+        if scheme.precision not in STATIC:
+            from converters.quantize import weights
+
+            graph, fallbacks = weights.apply(self._graph, scheme.precision, runtime=self._runtime)
+            return graph, _Parts((), fallbacks, 0)
+        prepared, effects = self._prepared(scheme)
+        made = quantizer.applied(prepared, scheme, runtime=self._runtime)
+        return made.graph, _Parts(effects, made.fallbacks, made.widened_channels)
+
+    def _prepared(self, scheme: Scheme) -> tuple[Prepared, tuple[Effect, ...]]:
+        """The graph with ranges chosen and repairs applied, which schemes share whatever their exceptions.
+
+        What the first repairs of a longer list did is taken from where they were applied before.
+        """
+        key = (scheme.precision, scheme.ranges, scheme.repairs)
+        if key not in self._made:
+            if scheme.repairs:
+                self._made[key] = self._repaired(scheme)
+            else:
+                self._made[key] = Prepared(self._graph, self._chosen(self._calibrated(scheme), scheme)), ()
+        return self._made[key]
+
+    def _repaired(self, scheme: Scheme) -> tuple[Prepared, tuple[Effect, ...]]:
+        """What the scheme without its last repair is, with that one applied."""
+        from converters.quantize.repairs.base import Context
+
+        *earlier, name = scheme.repairs
+        if name not in REPAIRS:
+            raise InvalidRequest("unknown repair", got=repr(name), expected=" or ".join(REPAIRS))
+        before, effects = self._prepared(evolve(scheme, repairs=tuple(earlier)))
+        prepared = copied(before)
+        samples = self._samples(scheme)
+        statistics = self._calibrated(scheme)
+        if before.graph is not self._graph and any(effect.changed for effect in effects):
+            statistics = collect(prepared.graph, samples, self._progress)
+
+        def recalibrate() -> None:
+            context.statistics = collect(prepared.graph, samples, self._progress)
+            prepared.ranges = self._chosen(context.statistics, scheme)
+
+        context = Context(samples, statistics, evolve(scheme, exceptions={}), recalibrate, self._progress)
+        effect = REPAIRS[name](prepared, context)
+        return (prepared if effect.changed else before), (*effects, effect)
+
+    def _chosen(self, statistics: Statistics, scheme: Scheme) -> dict[str, Range]:
+        bits = 16 if scheme.precision == "int16x8" else 8
+        return choose(statistics, scheme.ranges, bits=bits, symmetric=bits == 16)
+
+    def _samples(self, scheme: Scheme) -> Calibration:
+        if self._calibration is None:
+            raise CalibrationError(
+                f"{scheme.precision} needs calibration data, and none was given", next_step=WAYS
+            )
+        return self._calibration
+
+    def _calibrated(self, scheme: Scheme) -> Statistics:
+        """Of the graph as it was given."""
+        if self._statistics is None:
+            self._statistics = collect(self._graph, self._samples(scheme), self._progress)
+        return self._statistics
+
+    def _integer(self, operator: GraphOperator) -> tuple[str, ...]:
+        return tuple(
+            precision
+            for precision in STATIC
+            if refusal(self._graph, operator, precision, self._runtime, None) is None
+        )
+
+    def _label(self, operator: GraphOperator) -> str:
+        names = {one.index: one.name for one in self._model.operators}
+        found = [names[source] for source in operator.sources if names.get(source)]
+        return ", ".join(found) or operator.outputs[0]
+
+
+@frozen
+class _Parts:
+    effects: tuple[Effect, ...]
+    fallbacks: tuple[Fallback, ...]
+    widened_channels: int

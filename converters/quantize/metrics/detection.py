@@ -1,0 +1,207 @@
+"""Mean average precision of detectors, as COCO defines it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import define, field, frozen
+
+from converters.quantize.metrics.boxes import Boxes, labelled, overlaps
+from converters.quantize.metrics.common import Common
+from converters.quantize.metrics.heads import MOST, ORDERS, Head, head_of
+from device_agent.errors import InvalidRequest, MetricError
+
+if TYPE_CHECKING:
+    from converters.model import Model
+
+    Arrays = Mapping[str, np.ndarray]
+
+THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))
+_EPSILON = 1e-9  # so that an overlap of 0.85 reaches the threshold 0.85
+RIGHT, WRONG, IGNORED = 1, 0, -1
+
+
+@frozen
+class Found:
+    """What is kept of one image.
+
+    `hits` is int8[T, D]: for each overlap asked for, whether each box is `RIGHT`, `WRONG` or `IGNORED`;
+    `truths` int64[G] the classes of the true boxes, crowds left out.
+    """
+
+    scores: np.ndarray = field(repr=False)
+    classes: np.ndarray = field(repr=False)
+    hits: np.ndarray = field(repr=False)
+    truths: np.ndarray = field(repr=False)
+
+
+@define(kw_only=True)
+class MeanAveragePrecision(Common):
+    """The mean over classes and overlaps of the area under precision against recall, in points.
+
+    101 points of recall, precision made monotonic, as COCO evaluates (https://cocodataset.org/#detection-eval;
+    all sizes of boxes, at most 100 of them per image). `map` goes over overlaps of 0.5 to 0.95, `map50` has
+    0.5 alone. Classes without true boxes do not count.
+    """
+
+    head: Head
+    thresholds: tuple[float, ...]
+    resamples: int = 500  # each takes milliseconds
+
+    def observe(self, outputs: Arrays, reference: Arrays, label: Any) -> tuple[Found, ...]:
+        """Boxes and whether they are right, for each row of the batch."""
+        rows = self.head.found(outputs, reference)
+        labels = [label] if len(rows) == 1 and _is_one(label) else list(label)
+        if len(labels) != len(rows):
+            raise MetricError(
+                "the label does not match the sample", got=f"{len(labels)} labels", expected=f"{len(rows)}"
+            )
+        truths = [labelled(one, self.head.size, self.head.classes) for one in labels]
+        return tuple(matched(row, truth, self.thresholds) for row, truth in zip(rows, truths, strict=True))
+
+    def value(self, kept: Sequence[Any]) -> float:
+        """The mean average precision, in points; MetricError where no sample has a true box."""
+        found = float(self.resampled(kept, np.ones((1, len(kept)), np.int64))[0])
+        if np.isnan(found):
+            raise MetricError(f"{self.name} needs true boxes", got=f"none in {len(kept)} samples")
+        return found
+
+    def resampled(self, kept: Sequence[Any], counts: np.ndarray) -> np.ndarray:
+        """The value in each resample, NaN where one has no true boxes: see `Resampled`."""
+        sample = np.repeat(np.arange(len(kept)), [len(rows) for rows in kept])
+        images = [image for rows in kept for image in rows]
+        if not sum(len(image.truths) for image in images):
+            return np.full(len(counts), np.nan)
+        curves = _Curves.of(images)
+        return np.array([curves.value(row[sample]) for row in counts])
+
+
+def open_map(name: str, model: Model, how: str | None, output: str | None) -> MeanAveragePrecision:
+    """`map` or `map50` of a detector.
+
+    Raises:
+        InvalidRequest: `how` is no order of a box, or the model has no output of that name.
+        MetricError: the model's outputs are in no layout that is understood.
+    """
+    if how is not None and how not in ORDERS:
+        raise InvalidRequest(f"{name} has no such order of a box", got=how, expected=" or ".join(ORDERS))
+    thresholds = THRESHOLDS[:1] if name == "map50" else THRESHOLDS
+    return MeanAveragePrecision(name=name, head=head_of(model, how, output), thresholds=thresholds)
+
+
+def matched(found: Boxes, truth: Boxes, thresholds: Sequence[float]) -> Found:
+    """Each box of one image is right where it overlaps a true one of its class that is not taken yet.
+
+    The most certain boxes choose first, each the true box that it overlaps most. A box that is not right
+    but lies in a crowd is ignored.
+    """
+    order = np.argsort(-found.scores, kind="stable")[:MOST]
+    hits = np.full((len(thresholds), len(order)), WRONG, np.int8)
+    places = np.arange(len(order))
+    for kind in np.unique(truth.classes):
+        mine = places[found.classes[order] == kind]
+        boxes = found.corners[order[mine]]
+        true = truth.corners[(truth.classes == kind) & ~truth.crowd]
+        crowds = truth.corners[(truth.classes == kind) & truth.crowd]
+        shared = overlaps(boxes, true)
+        crowded = overlaps(boxes, crowds, of_first=True).max(axis=1, initial=0.0)
+        for row, threshold in zip(hits, thresholds, strict=True):
+            free = shared.copy()
+            for place, box in enumerate(mine):
+                best = int(free[place].argmax()) if free.shape[1] else -1
+                if best >= 0 and free[place, best] >= threshold - _EPSILON:
+                    row[box] = RIGHT
+                    free[:, best] = -1.0
+                elif crowded[place] >= threshold - _EPSILON:
+                    row[box] = IGNORED
+    return Found(
+        found.scores[order].astype(np.float32), found.classes[order], hits, truth.classes[~truth.crowd]
+    )
+
+
+@define
+class _Curves:
+    """The boxes of all images, class by class and the most certain first; those past the last right one left out.
+
+    `image` int64[D] is where each is from, `right` and `wrong` bool[D, T], `starts` where each class begins,
+    `group` int64[D] the class's number, `owner` whose boxes a class's are, `truths` int64[images, classes].
+    """
+
+    image: np.ndarray
+    right: np.ndarray
+    wrong: np.ndarray
+    starts: np.ndarray
+    group: np.ndarray
+    owner: np.ndarray
+    truths: np.ndarray
+
+    @classmethod
+    def of(cls, images: Sequence[Found]) -> _Curves:
+        """From what was kept of each image."""
+        kinds = np.unique(np.concatenate([one.truths for one in images]))
+        truths = np.stack([(one.truths[:, None] == kinds).sum(axis=0) for one in images])
+        image = np.repeat(np.arange(len(images)), [len(one.scores) for one in images])
+        scores = np.concatenate([one.scores for one in images])
+        classes = np.concatenate([one.classes for one in images])
+        hits = np.concatenate([one.hits for one in images], axis=1)
+        order = np.lexsort((-scores, classes))
+        chosen = []
+        for kind in kinds:  # wrong boxes after the last right one change nothing
+            mine = order[classes[order] == kind]
+            last = np.flatnonzero((hits[:, mine] == RIGHT).any(axis=0))
+            chosen.append(mine[: last[-1] + 1] if len(last) else mine[:0])
+        sizes = np.array([len(mine) for mine in chosen])
+        owner = np.flatnonzero(sizes)
+        flat = np.concatenate(chosen)
+        return cls(
+            image[flat],
+            (hits[:, flat] == RIGHT).T,
+            (hits[:, flat] == WRONG).T,
+            (sizes.cumsum() - sizes)[owner],
+            np.repeat(np.arange(len(owner)), sizes[owner]),
+            owner,
+            truths,
+        )
+
+    def value(self, weights: np.ndarray) -> float:
+        """The mean average precision where image i counts `weights[i]` times, int64[images]; NaN: no truths."""
+        truths = weights @ self.truths
+        present = truths > 0
+        if not present.any():
+            return float("nan")
+        if not len(self.image):
+            return 0.0
+        weight = weights[self.image][:, None]
+        right, wrong = self._running(weight * self.right), self._running(weight * self.wrong)
+        total = right + wrong
+        precision = np.divide(right, total, out=np.zeros(right.shape), where=total > 0)
+        # the greatest precision from here on, within a class: later classes are lifted out of the way
+        lift = 2.0 * (self.group[-1] - self.group)[:, None]
+        precision = np.maximum.accumulate((precision + lift)[::-1], axis=0)[::-1] - lift
+        # of the 101 points 0, 0.01, .. 1 of recall, how many are reached with this box and not before
+        reached = np.where(
+            right > 0, 100 * right // np.maximum(truths[self.owner], 1)[self.group][:, None] + 1, 0
+        )
+        new = np.diff(reached, axis=0, prepend=0)
+        new[self.starts] = reached[self.starts]
+        areas = np.add.reduceat(precision * new, self.starts, axis=0).mean(axis=1) / 101
+        return 100 * float(areas[present[self.owner]].sum() / present.sum())
+
+    def _running(self, values: np.ndarray) -> np.ndarray:
+        """Running sums within each class."""
+        sums = values.cumsum(axis=0)
+        before = sums[self.starts] - values[self.starts]
+        running: np.ndarray = sums - before[self.group]
+        return running
+
+
+def _is_one(label: Any) -> bool:
+    """Whether this is the label of one image, not a list of such."""
+    if isinstance(label, Mapping):
+        return True
+    try:
+        return np.ndim(label) == 2 or np.size(label) == 0
+    except ValueError:  # a list of labels of different lengths
+        return False

@@ -1,0 +1,274 @@
+"""Operators that no integer kernel computes, made of others that one does, with the same values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converters.quantize import parameters
+from converters.quantize.prepared import Range
+from converters.quantize.rules.base import DTYPES
+from device_agent.bundle import Quantization
+
+if TYPE_CHECKING:
+    from converters.graph.ir import Graph, GraphOperator
+    from collections.abc import Sequence
+
+    from converters.quantize.expansion import Expansion
+    from converters.quantize.rules.base import Check, Expand
+
+
+def square(expansion: Expansion) -> None:
+    """x^2 = x * x."""
+    source = _input(expansion, 0)
+    expansion.add("MUL", [source, source], [expansion.outputs[0]])
+
+
+def negative(expansion: Expansion) -> None:
+    """-x = 0 - x."""
+    source = _input(expansion, 0)
+    zero = _scalar(expansion, "zero", 0, expansion.quantization(source))
+    _subtract(expansion, zero, source, expansion.outputs[0])
+
+
+def squared_difference(expansion: Expansion) -> None:
+    """(a - b)^2 = (a - b) * (a - b)."""
+    a, b = _input(expansion, 0), _input(expansion, 1)
+    first, second = _range(expansion, a), _range(expansion, b)
+    between = Range(first.minimum - second.maximum, first.maximum - second.minimum)
+    difference = _between(expansion, "difference", expansion.shape(expansion.outputs[0]), between)
+    _subtract(expansion, a, b, difference)
+    expansion.add("MUL", [difference, difference], [expansion.outputs[0]])
+
+
+def add_n(expansion: Expansion) -> None:
+    """a + b + c = (a + b) + c."""
+    names = [name for name in expansion.inputs if name is not None]
+    made = expansion.outputs[0]
+    total, span = names[0], _range(expansion, names[0])
+    for place, name in enumerate(names[1:], 2):
+        other = _range(expansion, name)
+        span = Range(span.minimum + other.minimum, span.maximum + other.maximum)
+        last = place == len(names)
+        target = made if last else _between(expansion, f"sum{place}", expansion.shape(made), span)
+        _add(expansion, total, name, target)
+        total = target
+    if len(names) == 1:
+        expansion.add("QUANTIZE", [total], [made])
+
+
+def clamped(low: float, high: float) -> Expand:
+    """min(max(x, low), high) in the output's own steps; what these cannot say needs no MAXIMUM or MINIMUM."""
+
+    def expand(expansion: Expansion) -> None:
+        made = expansion.outputs[0]
+        quantization, held = expansion.quantization(made), _range(expansion, made)
+        bounds = [("MAXIMUM", low)] if held.minimum < low - quantization.scale[0] / 2 else []
+        bounds += [("MINIMUM", high)] if held.maximum > high + quantization.scale[0] / 2 else []
+        source = _input(expansion, 0)
+        kinds = [("QUANTIZE", None), *bounds]
+        for kind, bound in kinds:
+            last = kind == kinds[-1][0]
+            target = made if last else _like(expansion, f"{kind.lower()}", made)
+            inputs = [source]
+            if bound is not None:
+                steps = round(bound / quantization.scale[0]) + quantization.zero_point[0]
+                inputs.append(_scalar(expansion, f"{kind.lower()}_bound", steps, quantization))
+            expansion.add(kind, inputs, [target])
+            source = target
+
+    return expand
+
+
+def prelu(expansion: Expansion) -> None:
+    """max(x, 0) + alpha * min(x, 0)."""
+    source, alpha, made = _input(expansion, 0), _input(expansion, 1), expansion.outputs[0]
+    quantization, held = expansion.quantization(source), _range(expansion, source)
+    zero = _scalar(expansion, "zero", quantization.zero_point[0], quantization)
+    above, below = (_like(expansion, what, source) for what in ("above", "below"))
+    expansion.add("MAXIMUM", [source, zero], [above])
+    expansion.add("MINIMUM", [source, zero], [below])
+    slopes = _range(expansion, alpha)
+    ends = (held.minimum * slopes.minimum, held.minimum * slopes.maximum)
+    sloped = _between(expansion, "sloped", expansion.shape(made), Range(min(0.0, *ends), max(0.0, *ends)))
+    expansion.add("MUL", [below, alpha], [sloped])
+    _add(expansion, above, sloped, made)
+
+
+def cumulative_sum(expansion: Expansion) -> None:
+    """A product with a triangle of ones, along the last axis; another axis is brought there and back.
+
+    The ones are exact in int8, and the sum is rounded once.
+    """
+    operator, source, made = expansion.operator, _input(expansion, 0), expansion.outputs[0]
+    axis_given = expansion.building.source.constant(operator.inputs[1])
+    shape = expansion.shape(source)
+    axis = int(np.asarray(axis_given).reshape(-1)[0]) % len(shape)
+    size = shape[axis]
+    ones = np.tril(np.ones((size, size), np.int8), -1 if operator.options.get("exclusive") else 0)
+    ones = ones.T if operator.options.get("reverse") else ones
+    weights = expansion.constant("triangle", ones * np.int8(127), Quantization((1 / 127,), (0,)))
+    order = [place for place in range(len(shape)) if place != axis] + [axis]
+    turned = order != sorted(order)
+    moved = _turned(expansion, source, order, "last") if turned else source
+    held = expansion.shape(moved)
+    total = _placed(expansion, "total", held, made) if turned else made
+    expansion.add("FULLY_CONNECTED", [moved, weights], [total], keepNumDims=True)
+    if turned:
+        back = expansion.constant("back", np.argsort(order).astype(np.int32))
+        expansion.add("TRANSPOSE", [total, back], [made])
+
+
+def sum_by_mean(expansion: Expansion) -> None:
+    """The mean, times how many there are."""
+    source, made = _input(expansion, 0), expansion.outputs[0]
+    count = int(np.prod(expansion.shape(source))) // max(1, int(np.prod(expansion.shape(made))))
+    found = _range(expansion, made)
+    span = Range(found.minimum / count, found.maximum / count)
+    mean = _between(expansion, "mean", expansion.shape(made), span)
+    expansion.add("MEAN", [source, expansion.inputs[1]], [mean], **expansion.operator.options)
+    factor = parameters.of_range(Range(0.0, float(count)), expansion.precision)
+    steps = parameters.rounded(np.float64(count), factor, expansion.dtype(made))
+    expansion.add("MUL", [mean, expansion.constant("count", steps, factor)], [made])
+
+
+def tiled(expansion: Expansion) -> None:
+    """Joined copies, axis by axis."""
+    source, made = _input(expansion, 0), expansion.outputs[0]
+    given = expansion.building.source.constant(expansion.operator.inputs[1])
+    counts = [int(count) for count in np.asarray(given).reshape(-1)]
+    axes = [axis for axis, count in enumerate(counts) if count != 1]
+    for axis in axes:
+        shape = list(expansion.shape(source))
+        shape[axis] *= counts[axis]
+        target = made if axis == axes[-1] else _placed(expansion, f"axis{axis}", shape, made)
+        expansion.add("CONCATENATION", [source] * counts[axis], [target], axis=axis)
+        source = target
+    if not axes:
+        shape_of = expansion.constant("shape", np.array(expansion.shape(made), np.int32))
+        expansion.add("RESHAPE", [source, shape_of], [made], newShape=list(expansion.shape(made)))
+
+
+def space_to_depth(expansion: Expansion) -> None:
+    """A TRANSPOSE of blocks: [N H/b, b, W/b, b C] -> [N H/b, W/b, b, b C]."""
+    source, made = _input(expansion, 0), expansion.outputs[0]
+    block = int(expansion.operator.options["blockSize"])
+    n, h, w, c = expansion.shape(source)
+    _regrouped(expansion, source, (n * h // block, block, w // block, block * c), (0, 2, 1, 3), made)
+
+
+def depth_to_space(expansion: Expansion) -> None:
+    """A TRANSPOSE of blocks: [N H, W, b, b C] -> [N H, b, W, b C]."""
+    source, made = _input(expansion, 0), expansion.outputs[0]
+    block = int(expansion.operator.options["blockSize"])
+    n, h, w, c = expansion.shape(source)
+    _regrouped(expansion, source, (n * h, w, block, c // block), (0, 2, 1, 3), made)
+
+
+def embedding(expansion: Expansion) -> None:
+    """EMBEDDING_LOOKUP is GATHER of rows."""
+    indices, table = _input(expansion, 0), _input(expansion, 1)
+    expansion.add("GATHER", [table, indices], [expansion.outputs[0]], axis=0)
+
+
+def argument(expansion: Expansion) -> None:
+    """The place of the greatest or least among int32, which keep the order of the steps."""
+    wide = _widened(expansion, 0, None)
+    operator = expansion.operator
+    expansion.add(operator.type, [wide, expansion.inputs[1]], [expansion.outputs[0]], **operator.options)
+
+
+def compared(expansion: Expansion) -> None:
+    """Both brought to one scale, and compared as int32."""
+    a, b = _input(expansion, 0), _input(expansion, 1)
+    scale = max(expansion.quantization(a).scale[0], expansion.quantization(b).scale[0])
+    common = Quantization((scale,), (0,))
+    sides = [_widened(expansion, place, common) for place in (0, 1)]
+    expansion.add(expansion.operator.type, sides, [expansion.outputs[0]])
+
+
+def has_constant(place: int, what: str) -> Check:
+    """A check that an input is a constant."""
+
+    def check(graph: Graph, operator: GraphOperator, precision: str) -> str | None:
+        known = place < len(operator.inputs) and graph.constant(operator.inputs[place]) is not None
+        return None if known else f"its {what} must be constant"
+
+    return check
+
+
+def _input(expansion: Expansion, place: int) -> str:
+    name = expansion.inputs[place]
+    if name is None:
+        raise ValueError(f"{expansion.operator.type} without input {place}")
+    return name
+
+
+def _range(expansion: Expansion, name: str) -> Range:
+    return parameters.range_of(expansion.quantization(name), expansion.dtype(name))
+
+
+def _between(expansion: Expansion, what: str, shape: tuple[int, ...], span: Range) -> str:
+    """A tensor between two operators that holds a range."""
+    dtype = DTYPES[expansion.precision]
+    return expansion.tensor(what, shape, dtype, parameters.of_range(span, expansion.precision))
+
+
+def _placed(expansion: Expansion, what: str, shape: Sequence[int], like: str) -> str:
+    """A tensor of another shape with the parameters of one that is there."""
+    return expansion.tensor(what, shape, expansion.dtype(like), expansion.quantization(like))
+
+
+def _like(expansion: Expansion, what: str, like: str) -> str:
+    return _placed(expansion, what, expansion.shape(like), like)
+
+
+def _scalar(expansion: Expansion, what: str, steps: int, quantization: Quantization) -> str:
+    dtype = DTYPES[expansion.precision]
+    return expansion.constant(what, np.array(steps, dtype), quantization)
+
+
+def _add(expansion: Expansion, a: str, b: str, made: str) -> None:
+    expansion.add("ADD", [a, b], [made], potScaleInt16=False)
+
+
+def _subtract(expansion: Expansion, a: str, b: str, made: str) -> None:
+    expansion.add("SUB", [a, b], [made], potScaleInt16=False)
+
+
+def _turned(expansion: Expansion, source: str, order: Sequence[int], what: str) -> str:
+    shape = [expansion.shape(source)[place] for place in order]
+    made = _placed(expansion, what, shape, source)
+    expansion.add(
+        "TRANSPOSE", [source, expansion.constant(f"{what}_order", np.array(order, np.int32))], [made]
+    )
+    return made
+
+
+def _regrouped(
+    expansion: Expansion, source: str, groups: tuple[int, ...], order: tuple[int, ...], made: str
+) -> None:
+    grouped = _placed(expansion, "groups", groups, source)
+    _reshape(expansion, source, grouped, "groups_shape")
+    turned = _turned(expansion, grouped, order, "turned")
+    _reshape(expansion, turned, made, "shape")
+
+
+def _reshape(expansion: Expansion, source: str, made: str, what: str) -> None:
+    shape = expansion.shape(made)
+    held = expansion.constant(what, np.array(shape, np.int32))
+    expansion.add("RESHAPE", [source, held], [made], newShape=list(shape))
+
+
+def _widened(expansion: Expansion, place: int, common: Quantization | None) -> str:
+    """An input's steps as int32, of another scale if one is given."""
+    source = _input(expansion, place)
+    if common is not None and common != expansion.quantization(source):
+        scaled = expansion.tensor(f"scaled{place}", expansion.shape(source), expansion.dtype(source), common)
+        expansion.add("QUANTIZE", [source], [scaled])
+        source = scaled
+    wide = expansion.tensor(f"wide{place}", expansion.shape(source), "int32")
+    dtype = expansion.dtype(source).upper()
+    expansion.add("CAST", [source], [wide], inDataType=dtype, outDataType="INT32")
+    return wide

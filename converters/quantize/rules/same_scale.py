@@ -1,0 +1,47 @@
+"""Operators that give out values of their inputs, so that all have one scale and zero-point."""
+
+from __future__ import annotations
+
+from converters.quantize.rules.base import Rule
+
+_SAME = Rule(same="all")
+_MOVES = Rule(same="all", moves=True)
+
+RULES: dict[str, Rule] = {
+    "AVERAGE_POOL_2D": _SAME,
+    "BATCH_TO_SPACE_ND": _MOVES,
+    "BROADCAST_TO": _MOVES,
+    "CONCATENATION": _MOVES,
+    "DEPTH_TO_SPACE": _MOVES.only("int8"),
+    "DYNAMIC_UPDATE_SLICE": _MOVES,
+    "EXPAND_DIMS": _MOVES,
+    "GATHER": _MOVES,
+    "GATHER_ND": _MOVES,
+    "MAXIMUM": _SAME,
+    "MAX_POOL_2D": _SAME,
+    "MINIMUM": _SAME,
+    "MIRROR_PAD": _MOVES,
+    "PACK": _MOVES,
+    "PAD": _MOVES,
+    "PADV2": _MOVES,
+    "REDUCE_MAX": _SAME,
+    "REDUCE_MIN": _SAME,
+    "RESHAPE": _MOVES,
+    "RESIZE_BILINEAR": _SAME,
+    "RESIZE_NEAREST_NEIGHBOR": _MOVES,
+    "REVERSE_V2": _MOVES,
+    "SELECT": _SAME,
+    "SELECT_V2": _SAME,
+    "SLICE": _MOVES,
+    "SPACE_TO_BATCH_ND": _MOVES,
+    "SPACE_TO_DEPTH": _MOVES.only("int8"),
+    "SPLIT": _MOVES,
+    "SPLIT_V": _MOVES,
+    "SQUEEZE": _MOVES,
+    "STRIDED_SLICE": _MOVES,
+    "TILE": _MOVES,
+    "TOPK_V2": _SAME,
+    "TRANSPOSE": _MOVES,
+    "UNPACK": _MOVES,
+}
+TFLITE: dict[str, Rule] = {}

@@ -1,0 +1,259 @@
+"""One-operator float graphs, several shapes and options of each type, to quantise and run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from attrs import evolve, field, frozen
+
+DRAW = np.random.default_rng(11)
+
+
+@frozen
+class Real:
+    """An input from outside: its shape, and the range its values are drawn from and quantised to."""
+
+    shape: tuple[int, ...]
+    low: float = -1.0
+    high: float = 1.0
+
+
+@frozen
+class Case:
+    """A graph of one operator.
+
+    `inputs` are `Real`, constants, or None for one that is absent; `outputs` the dtypes of its outputs, whose
+    shapes LiteRT is asked for. `steps` is how many steps of int8, and of int16, the output may be off.
+    """
+
+    type: str
+    inputs: tuple[Real | np.ndarray | None, ...]
+    options: dict[str, Any] = field(factory=dict)
+    outputs: tuple[str, ...] = ("float32",)
+    steps: tuple[float, float] = (2, 2)
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """What a test is called."""
+        shapes = [
+            "x".join(map(str, given.shape)) + ("" if isinstance(given, Real) else "c")
+            for given in self.inputs
+            if given is not None
+        ]
+        return " ".join([self.type, *shapes, self.label]).strip()
+
+
+def real(*shape: int, low: float = -1.0, high: float = 1.0) -> Real:
+    return Real(shape, low, high)
+
+
+def ints(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int32)
+
+
+def floats(*shape: int, low: float = -1.0, high: float = 1.0) -> np.ndarray:
+    return DRAW.uniform(low, high, shape).astype(np.float32)
+
+
+def number(value: float) -> np.ndarray:
+    return np.array(value, np.float32)
+
+
+def moved(*cases: Case) -> list[Case]:
+    """Operators that only move values: exact, but for one step where inputs come to one scale."""
+    return [evolve(case, steps=(1, 1)) for case in cases]
+
+
+def _unary() -> list[Case]:
+    found = []
+    for kind, low, high in (
+        ("ABS", -3, 2), ("CEIL", -5, 5), ("COS", -4, 4), ("ELU", -4, 3), ("EXP", -3, 2), ("FLOOR", -5, 5),
+        ("HARD_SWISH", -6, 5), ("LOG", 0.1, 5), ("LOGISTIC", -7, 6), ("NEG", -3, 2), ("RELU", -3, 2),
+        ("RELU6", -3, 9), ("RELU_0_TO_1", -2, 3), ("RELU_N1_TO_1", -2, 3), ("ROUND", -5, 5),
+        ("RSQRT", 0.3, 5), ("SIGN", -2, 3), ("SIN", -4, 4), ("SQRT", 0, 5), ("SQUARE", -3, 2),
+        ("TANH", -3, 4),
+    ):  # fmt: skip
+        found.append(Case(kind, (real(1, 4, 5, 8, low=low, high=high),)))
+        found.append(Case(kind, (real(3, 7, low=low / 2, high=high),)))
+    x = real(1, 4, 5, 8, low=-4, high=3)
+    return found + [
+        Case("GELU", (x,), {"approximate": False}, label="exact"),
+        Case("GELU", (x,), {"approximate": True}, label="tanh"),
+        Case("LEAKY_RELU", (x,), {"alpha": 0.1}),
+        Case("LEAKY_RELU", (x,), {"alpha": -0.5}, label="negative"),
+        Case("PRELU", (x, floats(1, 1, 8, low=0.05, high=0.5))),
+        Case("PRELU", (x, floats(1, 1, 8, low=-0.5, high=0.5)), label="negative"),
+        Case("PRELU", (real(1, 6, 8, low=-4, high=3), floats(1, 8, low=0.05, high=0.5))),
+        Case("POW", (real(2, 3, 8, low=-3, high=2), number(2.0)), label="2"),
+        Case("POW", (real(2, 3, 8, low=0.0, high=4), number(0.5)), label="half"),
+        Case("POW", (real(2, 3, 8, low=0.5, high=4), number(-1.0)), label="inverse"),
+        Case("SOFTMAX", (real(4, 10, low=-6, high=5),), {"beta": 1.0}),
+        Case("SOFTMAX", (real(1, 3, 4, 5, low=-2, high=2),), {"beta": 1.0}),
+        Case("SOFTMAX", (real(4, 10, low=-6, high=5),), {"beta": 0.5}, label="beta"),
+        Case("LOG_SOFTMAX", (real(4, 10, low=-3, high=3),)),
+        Case("L2_NORMALIZATION", (real(4, 16, low=-3, high=3),)),
+        Case("L2_NORMALIZATION", (real(1, 3, 3, 16, low=0, high=3),)),
+        Case("CUMSUM", (real(2, 5, 8), ints(1)), {}),
+        Case("CUMSUM", (real(2, 5, 8), ints(-1)), {"exclusive": True, "reverse": True}, label="back"),
+        Case("LOCAL_RESPONSE_NORMALIZATION", (real(1, 4, 4, 8),), {"radius": 2, "bias": 1.0, "alpha": 0.5, "beta": 0.75}),
+    ]  # fmt: skip
+
+
+def _binary() -> list[Case]:
+    found = []
+    x, other = real(1, 4, 5, 8, low=-3, high=2), real(1, 4, 5, 8, low=-1, high=4)
+    for kind in ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"):
+        fuses = kind in ("ADD", "SUB", "MUL")
+        found += [
+            Case(kind, (x, other)),
+            Case(kind, (x, real(1, 1, 1, 8, low=-1, high=4)), label="broadcast"),
+            Case(kind, (x, floats(8, low=-2, high=2))),
+            Case(kind, (x, number(0.7)), label="scalar"),
+            Case(kind, (real(2, 6, low=-2, high=9), real(2, 6, low=-2, high=9)), label="matrix"),
+        ]
+        if fuses:
+            found.append(Case(kind, (x, other), {"fusedActivationFunction": "RELU"}, label="relu"))
+            found.append(Case(kind, (x, other), {"fusedActivationFunction": "RELU6"}, label="relu6"))
+    positive = real(1, 4, 5, 8, low=0.5, high=4)
+    # one step of a divisor of 0.5 is 3 % of it, and of the quotient
+    found += [
+        Case("DIV", (x, positive)),
+        Case("DIV", (x, number(3.0)), label="scalar"),
+        Case("DIV", (x, floats(8, low=0.5, high=2))),
+        Case("DIV", (number(1.0), positive), label="inverse"),
+        Case("DIV", (x, positive), {"fusedActivationFunction": "RELU"}, label="relu"),
+        Case("FLOOR_DIV", (x, number(0.5)), label="scalar"),
+        Case("FLOOR_MOD", (x, number(0.75)), label="scalar"),
+        Case("ATAN2", (x, other)),
+        Case("ADD_N", (x, other, real(1, 4, 5, 8))),
+        Case("ADD_N", (x, other)),
+    ]
+    for kind in ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"):
+        found.append(Case(kind, (x, evolve(x)), {}, ("bool",), (0, 0)))
+        found.append(Case(kind, (x, floats(8, low=-2, high=2)), {}, ("bool",), (0, 0)))
+    return found
+
+
+def _reductions() -> list[Case]:
+    found = []
+    x = real(1, 4, 5, 8, low=-3, high=2)
+    for kind in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"):
+        found += [
+            Case(kind, (x, ints(1, 2)), {"keepDims": False}, label="space"),
+            Case(kind, (x, ints(1, 2)), {"keepDims": True}, label="kept"),
+            Case(kind, (x, ints(-1)), {"keepDims": True}, label="last"),
+            Case(kind, (real(6, 10, low=0.5, high=4), ints(0)), {"keepDims": False}, label="first"),
+            Case(kind, (real(2, 3, 4, low=-2, high=9), ints(0, 1, 2)), {"keepDims": False}, label="all"),
+        ]
+    found += [
+        Case("REDUCE_PROD", (real(2, 3, 4, low=-2, high=2), ints(2)), {"keepDims": False}),
+        Case("REDUCE_PROD", (real(2, 3, 2, low=0.5, high=2), ints(-1)), {"keepDims": True}, label="kept"),
+    ]
+    for kind in ("ARG_MAX", "ARG_MIN"):
+        for axis in (-1, 1):
+            found.append(
+                Case(kind, (real(2, 5, 9), ints(axis).reshape(())), {"outputType": "INT32"}, ("int32",),
+                     (0, 0), f"axis {axis}")
+            )  # fmt: skip
+    return found
+
+
+def _pools() -> list[Case]:
+    found = []
+    for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"):
+        for padding, size, stride in (("VALID", 2, 2), ("SAME", 3, 2), ("SAME", 3, 1)):
+            options = {"padding": padding, "strideW": stride, "strideH": stride, "filterWidth": size,
+                       "filterHeight": size}  # fmt: skip
+            found.append(
+                Case(kind, (real(1, 6, 7, 8, low=-3, high=2),), options, label=f"{padding} {size} {stride}")
+            )
+    options = {"padding": "VALID", "strideW": 1, "strideH": 1, "filterWidth": 7, "filterHeight": 6}
+    found.append(Case("AVERAGE_POOL_2D", (real(1, 6, 7, 8, low=0, high=6),), options, label="whole"))
+    return found
+
+
+def _movement() -> list[Case]:
+    x = real(1, 4, 6, 8, low=-3, high=2)
+    wide = real(1, 4, 6, 8, low=-1, high=7)
+    joined = {"axis": 3, "fusedActivationFunction": "NONE"}
+    crops = ints(0, 0, 0, 0).reshape(2, 2)
+    resized = {"alignCorners": False, "halfPixelCenters": False}
+    return moved(
+        Case("CONCATENATION", (x, x), joined),
+        Case("CONCATENATION", (x, wide, real(1, 4, 6, 3, low=0, high=1)), joined, label="ranges"),
+        Case("CONCATENATION", (x, wide), {"axis": -3}, label="axis"),
+        Case("CONCATENATION", (x, floats(1, 4, 6, 2, low=-4, high=4)), joined, label="constant"),
+        Case("SPLIT", (ints(3).reshape(()), x), {"numSplits": 2}, ("float32",) * 2),
+        Case("SPLIT_V", (x, ints(1, 7), ints(3).reshape(())), {"numSplits": 2}, ("float32",) * 2),
+        Case("PACK", (real(3, 4), real(3, 4, low=-2, high=3)), {"axis": 1, "valuesCount": 2}),
+        Case("UNPACK", (real(3, 2, 4),), {"axis": 1, "num": 2}, ("float32",) * 2),
+        Case("PAD", (x, ints(0, 0, 1, 2, 0, 1, 0, 0).reshape(4, 2))),
+        Case("PAD", (real(2, 3, low=1, high=4), ints(0, 1, 2, 0).reshape(2, 2)), label="above zero"),
+        Case("PADV2", (x, ints(0, 0, 1, 2, 0, 1, 0, 0).reshape(4, 2), number(-1.5))),
+        Case("MIRROR_PAD", (x, ints(0, 0, 1, 2, 2, 1, 0, 0).reshape(4, 2)), {"mode": "REFLECT"}),
+        Case("MIRROR_PAD", (x, ints(0, 0, 1, 2, 2, 1, 0, 0).reshape(4, 2)), {"mode": "SYMMETRIC"}, label="symmetric"),
+        Case("RESHAPE", (x, ints(4, 48)), {"newShape": [4, 48]}),
+        Case("SQUEEZE", (real(1, 4, 1, 3),), {"squeezeDims": [2]}),
+        Case("EXPAND_DIMS", (real(4, 3), ints(1).reshape(()))),
+        Case("TRANSPOSE", (x, ints(0, 3, 1, 2))),
+        Case("TRANSPOSE", (real(2, 3, 4, 2, 3), ints(4, 0, 2, 1, 3)), label="five"),
+        Case("SLICE", (x, ints(0, 1, 2, 0), ints(1, 2, 3, 8))),
+        Case("STRIDED_SLICE", (x, ints(0, 3, 0, 1), ints(1, 0, 6, 8), ints(1, -1, 2, 3))),
+        Case("GATHER", (x, ints(3, 0, 0)), {"axis": 2}),
+        Case("GATHER", (floats(12, 6), ints(3, 0, 11)), {"axis": 0}, label="table"),
+        Case("GATHER_ND", (real(3, 4, 5), ints(2, 1, 0, 3).reshape(2, 2))),
+        Case("TILE", (real(2, 3), ints(2, 2))),
+        Case("BROADCAST_TO", (real(1, 3, 1), ints(2, 3, 4))),
+        Case("REVERSE_V2", (x, ints(2))),
+        Case("SPACE_TO_DEPTH", (x,), {"blockSize": 2}),
+        Case("DEPTH_TO_SPACE", (x,), {"blockSize": 2}),
+        Case("SPACE_TO_BATCH_ND", (x, ints(2, 2), crops)),
+        Case("BATCH_TO_SPACE_ND", (real(4, 2, 3, 5), ints(2, 2), crops)),
+        Case("RESIZE_NEAREST_NEIGHBOR", (x, ints(8, 12)), resized),
+        Case("RESIZE_NEAREST_NEIGHBOR", (x, ints(7, 9)), resized | {"halfPixelCenters": True}, label="half"),
+        Case("RESIZE_BILINEAR", (x, ints(8, 12)), resized),
+        Case("RESIZE_BILINEAR", (x, ints(7, 9)), resized | {"halfPixelCenters": True}, label="half"),
+        Case("RESIZE_BILINEAR", (x, ints(8, 11)), resized | {"alignCorners": True}, label="corners"),
+        Case("SELECT", (DRAW.random((2, 5)) > 0.5, real(2, 5), real(2, 5, low=-2, high=3))),
+        Case("SELECT_V2", (DRAW.random((2, 5)) > 0.5, real(2, 5), real(1, 5, low=-2, high=3))),
+        Case("SELECT_V2", (DRAW.random((2, 5)) > 0.5, real(2, 5), number(-9.0)), label="constant"),
+        Case("TOPK_V2", (real(3, 9), ints(4).reshape(())), {}, ("float32", "int32")),
+        Case("DYNAMIC_UPDATE_SLICE", (real(3, 5), real(1, 2, low=-2, high=3), ints(1, 2))),
+        Case("REVERSE_SEQUENCE", (real(2, 5, 3), ints(3, 5)), {"seqDim": 1, "batchDim": 0}),
+        Case("SCATTER_ND", (ints(4, 1).reshape(2, 1), real(2, 3), ints(6, 3))),
+        Case("EMBEDDING_LOOKUP", (ints(3, 0, 11), floats(12, 6))),
+    )  # fmt: skip
+
+
+def _weighted() -> list[Case]:
+    flat = {"padding": "SAME", "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    x = real(1, 6, 7, 8, low=-3, high=2)
+    each = {**flat, "depthMultiplier": 1}
+    back = {"padding": "SAME", "strideH": 2, "strideW": 2}
+    return [
+        Case("CONV_2D", (x, floats(6, 3, 3, 8), floats(6)), flat),
+        Case("CONV_2D", (x, floats(6, 3, 3, 8), None), flat, label="no bias"),
+        Case("CONV_2D", (x, floats(6, 1, 1, 8), floats(6)), flat | {"fusedActivationFunction": "RELU6"}, label="relu6"),
+        Case("CONV_2D", (x, floats(6, 3, 3, 8), floats(6)), flat | {"padding": "VALID", "strideH": 2, "strideW": 2}, label="strides"),
+        Case("CONV_2D", (x, floats(6, 3, 3, 8), floats(6)), flat | {"dilationHFactor": 2, "dilationWFactor": 2}, label="dilated"),
+        Case("CONV_2D", (x, floats(6, 3, 3, 4), floats(6)), flat, label="groups"),
+        Case("DEPTHWISE_CONV_2D", (x, floats(1, 3, 3, 8), floats(8)), each),
+        Case("DEPTHWISE_CONV_2D", (x, floats(1, 3, 3, 8), floats(8)), each | {"strideH": 2, "strideW": 2, "fusedActivationFunction": "RELU"}, label="strides"),
+        Case("DEPTHWISE_CONV_2D", (x, floats(1, 3, 3, 16), floats(16)), each | {"depthMultiplier": 2}, label="doubled"),
+        Case("DEPTHWISE_CONV_2D", (x, floats(1, 3, 3, 8), floats(8)), each | {"dilationHFactor": 2, "dilationWFactor": 2}, label="dilated"),
+        Case("FULLY_CONNECTED", (real(3, 16), floats(5, 16), floats(5)), {}),
+        Case("FULLY_CONNECTED", (real(3, 16), floats(5, 16), None), {}, label="no bias"),
+        Case("FULLY_CONNECTED", (real(2, 3, 16), floats(5, 16), floats(5)), {"keepNumDims": True, "fusedActivationFunction": "RELU"}, label="axes kept"),
+        Case("TRANSPOSE_CONV", (ints(1, 12, 14, 6), floats(6, 3, 3, 8), x), back),
+        Case("TRANSPOSE_CONV", (ints(1, 12, 14, 6), floats(6, 3, 3, 8), x, floats(6)), back, label="bias"),
+        Case("BATCH_MATMUL", (real(2, 3, 8), real(2, 8, 5, low=-2, high=3))),
+        Case("BATCH_MATMUL", (real(2, 3, 8), real(2, 5, 8, low=-2, high=3)), {"adjY": True}, label="transposed"),
+        Case("BATCH_MATMUL", (real(2, 8, 3), real(2, 8, 5, low=-2, high=3)), {"adjX": True}, label="transposed left"),
+        Case("BATCH_MATMUL", (real(2, 3, 8), floats(8, 5)), label="constant"),
+        Case("CONV_3D", (real(1, 3, 5, 5, 4), floats(3, 3, 3, 4, 6), floats(6)), {"padding": "SAME", "strideD": 1, "strideH": 1, "strideW": 1, "dilationDFactor": 1, "dilationHFactor": 1, "dilationWFactor": 1}),
+    ]  # fmt: skip
+
+
+CASES = (*_weighted(), *_unary(), *_binary(), *_reductions(), *_pools(), *_movement())
