@@ -58,7 +58,7 @@ def bias_correction(prepared: Prepared, context: Context) -> Effect:
     count = min(SAMPLES, most_samples(graph, MEMORY))
     samples = list(spread(context.calibration, count))
     means = _float_means(graph, layers.values(), samples)
-    made, _ = apply(prepared, evolve(context.scheme, io="float"))
+    made, _ = apply(prepared, evolve(context.scheme, io="float"), runtime=context.runtime)
     run = Stepwise(made, samples)
     shifts: dict[str, np.ndarray] = {}
     for index, operator in enumerate(made.operators):
