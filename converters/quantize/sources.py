@@ -65,7 +65,7 @@ def _file(path: Path, model: Model) -> Source:
             return _in_memory(str(path), np.lib.format.open_memmap(path, mode="r"), model)
         # pickles can run code: never; and np.load leaves a file it cannot read open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = _choose(archive.files, model, str(path))
+            names = choose_arrays(archive.files, model, str(path))
             arrays = {name: archive[key] for name, key in names.items()}
     except EdgeError:
         raise
@@ -79,7 +79,7 @@ def _file(path: Path, model: Model) -> Source:
     return _in_memory(str(path), arrays, model)
 
 
-def _choose(keys: Iterable[str], model: Model, where: str) -> dict[str, str]:
+def choose_arrays(keys: Iterable[str], model: Model, where: str) -> dict[str, str]:
     """Input name -> the key of its array; a model of one input takes the only array that is no label."""
     keys = list(keys)
     names = [spec.name for spec in model.inputs]
@@ -102,19 +102,20 @@ def _in_memory(name: str, source: Any, model: Model) -> Source:
     import numpy as np
 
     if isinstance(source, np.ndarray):
-        return Source(name, lambda: iter([_named(source, model, name)]))
+        return Source(name, lambda: iter([named(source, model, name)]))
     if isinstance(source, Mapping):
-        chosen = _choose(map(str, source), model, name)
+        chosen = choose_arrays(map(str, source), model, name)
         arrays = {target: source[key] for target, key in chosen.items()}
         return Source(name, lambda: iter([arrays]))
     if not isinstance(source, Iterable):
         raise InvalidRequest("calibration data of an unknown kind", got=type(source).__name__, next_step=WAYS)
     # an iterator can be walked once, and several passes are made
     samples = list(source) if isinstance(source, Iterator) else source
-    return Source(name, lambda: (_named(sample, model, name) for sample in samples))
+    return Source(name, lambda: (named(sample, model, name) for sample in samples))
 
 
-def _named(sample: Any, model: Model, where: str) -> Mapping[str, Any]:
+def named(sample: Any, model: Model, where: str) -> Mapping[str, Any]:
+    """A sample by input name; CalibrationError where it does not say which input of several it is for."""
     if isinstance(sample, Mapping):
         return sample
     if len(model.inputs) != 1:
@@ -137,7 +138,7 @@ def _function(name: str, model: Model) -> Source:
                 value = call()
             stream = value if isinstance(value, Iterator) else _in_memory(name, value, model).items()
             for sample in stream:
-                yield _named(sample, model, name)
+                yield named(sample, model, name)
         except EdgeError:
             raise
         except Exception as e:  # whatever the user's code raises, it is named and chained

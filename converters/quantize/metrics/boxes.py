@@ -44,7 +44,8 @@ def overlaps(boxes: np.ndarray, others: np.ndarray, *, of_first: bool = False) -
     first = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)[:, None]
     second = np.clip(others[:, 2:] - others[:, :2], 0, None).prod(axis=1)[None, :]
     whole = first + 0 * second if of_first else first + second - shared
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    shares: np.ndarray = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    return shares
 
 
 def suppressed(found: Boxes, overlap: float, most: int) -> Boxes:
@@ -52,10 +53,10 @@ def suppressed(found: Boxes, overlap: float, most: int) -> Boxes:
     order = np.argsort(-found.scores, kind="stable")
     # boxes of different classes are moved apart, so that they never overlap
     moved = found.corners + 4.0 * found.classes[:, None]
-    kept = []
+    kept: list[int] = []
     while len(order) and len(kept) < most:
         best, order = order[0], order[1:]
-        kept.append(best)
+        kept.append(int(best))
         order = order[overlaps(moved[best][None], moved[order])[0] <= overlap]
     return detections(found.corners[kept], found.classes[kept], found.scores[kept])
 

@@ -123,7 +123,7 @@ def matched(found: Boxes, truth: Boxes, thresholds: Sequence[float]) -> Found:
 
 @define
 class _Curves:
-    """The boxes of all images, class by class and the most certain first; those past the last right one left out.
+    """The boxes of all images, class by class, the most certain first, up to the last right one.
 
     `image` int64[D] is where each is from, `right` and `wrong` bool[D, T], `starts` where each class begins,
     `group` int64[D] the class's number, `owner` whose boxes a class's are, `truths` int64[images, classes].
@@ -166,7 +166,7 @@ class _Curves:
         )
 
     def value(self, weights: np.ndarray) -> float:
-        """The mean average precision where image i counts `weights[i]` times, int64[images]; NaN: no truths."""
+        """The mean average precision where image i counts `weights[i]` times; NaN without true boxes."""
         truths = weights @ self.truths
         present = truths > 0
         if not present.any():
