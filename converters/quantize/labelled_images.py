@@ -46,7 +46,6 @@ def load(
                 yield {spec.name: decode(image, how, spec.dtype)[None]}
 
     where = f"images in {folder}"
-    found = checked(Source(where, items), model, limit + 1, kind=KIND)
     labels: Callable[[], Iterator[Any]] | None = None
     notes: tuple[str, ...] = ()
     if given is not None:
@@ -58,6 +57,7 @@ def load(
             labels = grouped(values, samples, per)
         except MetricError as e:
             labels = refusing(e)
+    found = checked(Source(where, items), model, limit + 1, kind=KIND)
     notes = found.notes + notes + spread_note(len(images) // per, limit)
     return Validation(evolve(found, notes=notes), labels, where, found.count, notes)
 

@@ -202,6 +202,6 @@ def _is_one(label: Any) -> bool:
     if isinstance(label, Mapping):
         return True
     try:
-        return np.ndim(label) == 2 or np.size(label) == 0
+        return np.ndim(label) in (0, 2) or np.size(label) == 0
     except ValueError:  # a list of labels of different lengths
         return False
