@@ -1,11 +1,7 @@
 """Small graphs for the tests of quantisation."""
 
-<<<<<<< HEAD
-from collections.abc import Callable
-from pathlib import Path
-=======
 from collections.abc import Callable, Iterator
->>>>>>> q-cli
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +12,8 @@ from converters.quantize.calibration import Calibration
 from converters.quantize.prepared import Prepared
 from converters.quantize.ranges import choose
 from converters.quantize.statistics import collect
-<<<<<<< HEAD
 from device_agent.bundle import TensorSpec
-=======
 from tests.converters.quantize.older_runtime import OlderRuntime
->>>>>>> q-cli
 
 CONV = {"padding": "SAME", "strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1}
 
@@ -106,15 +99,15 @@ def samples() -> Callable[..., Calibration]:
 
 
 @pytest.fixture(scope="session")
-<<<<<<< HEAD
 def model_of_one_value() -> Model:
     """A model without a file: x float32[1, 8] -> y float32[1, 1]."""
     x, y = TensorSpec("x", "float32", (1, 8)), TensorSpec("y", "float32", (1, 1))
     return Model(Path("m.onnx"), "onnx", "0" * 64, 1, (x,), (y,), (), 0, None)
-=======
+
+
+@pytest.fixture(scope="session")
 def older() -> Iterator[OlderRuntime]:
     """tflite-runtime 2.14, where `EDGE_TFLITE_PYTHON` names a Python that has it."""
     runtime = OlderRuntime()
     yield runtime
     runtime.close()
->>>>>>> q-cli
