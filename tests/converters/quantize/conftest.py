@@ -99,15 +99,15 @@ def samples() -> Callable[..., Calibration]:
 
 
 @pytest.fixture(scope="session")
+def model_of_one_value() -> Model:
+    """A model without a file: x float32[1, 8] -> y float32[1, 1]."""
+    x, y = TensorSpec("x", "float32", (1, 8)), TensorSpec("y", "float32", (1, 1))
+    return Model(Path("m.onnx"), "onnx", "0" * 64, 1, (x,), (y,), (), 0, None)
+
+
+@pytest.fixture(scope="session")
 def older() -> Iterator[OlderRuntime]:
     """tflite-runtime 2.14, where `EDGE_TFLITE_PYTHON` names a Python that has it."""
     runtime = OlderRuntime()
     yield runtime
     runtime.close()
-
-
-@pytest.fixture(scope="session")
-def model_of_one_value() -> Model:
-    """A model without a file: x float32[1, 8] -> y float32[1, 1]."""
-    x, y = TensorSpec("x", "float32", (1, 8)), TensorSpec("y", "float32", (1, 1))
-    return Model(Path("m.onnx"), "onnx", "0" * 64, 1, (x,), (y,), (), 0, None)
