@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,19 @@ class Building:
             self.operator("DEQUANTIZE" if dtype == FLOAT else "QUANTIZE", [name], [made])
             self._copies[key] = made
         return self._copies[key]
+
+    def read(self, outputs: Collection[str]) -> tuple[dict[str, GraphTensor], list[GraphOperator]]:
+        """What these outputs need, and the public inputs: an expansion may leave operands unread."""
+        used = set(outputs)
+        operators = []
+        for operator in reversed(self.operators):
+            if not operator.outputs or not used.isdisjoint(operator.outputs):
+                operators.append(operator)
+                read = (*operator.inputs, *operator.outputs, *operator.intermediates)
+                used.update(name for name in read if name is not None)
+        used.update(self.source.inputs.values())
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name in used}
+        return tensors, operators[::-1]
 
     def _rounded(self, name: str, data: np.ndarray, dtype: str, quantization: Quantization) -> str:
         key = (name, dtype, quantization)
