@@ -38,6 +38,24 @@ def zoo() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def detector() -> Path:
+    """`detector.onnx`: boxes in pixels and scores in one output; `tests.models.data.scenes` are its data."""
+    return ROOT / "tests/models/detector.onnx"
+
+
+@pytest.fixture(scope="session")
+def outlier() -> Path:
+    """`outlier.onnx`: a classifier with channels of a hundred times the others; its data are `patches`."""
+    return ROOT / "tests/models/outlier.onnx"
+
+
+@pytest.fixture(scope="session")
+def regressor() -> Path:
+    """`regressor.onnx`: one quantity of eight values; its data are `readings`."""
+    return ROOT / "tests/models/regressor.onnx"
+
+
 def _needs(*packages: str, extra: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing and os.environ.get("EDGE_EXTRAS_REQUIRED"):

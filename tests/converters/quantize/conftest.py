@@ -1,6 +1,6 @@
 """Small graphs for the tests of quantisation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from converters.quantize.prepared import Prepared
 from converters.quantize.ranges import choose
 from converters.quantize.statistics import collect
 from device_agent.bundle import TensorSpec
+from tests.converters.quantize.older_runtime import OlderRuntime
 
 CONV = {"padding": "SAME", "strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1}
 
@@ -102,3 +103,11 @@ def model_of_one_value() -> Model:
     """A model without a file: x float32[1, 8] -> y float32[1, 1]."""
     x, y = TensorSpec("x", "float32", (1, 8)), TensorSpec("y", "float32", (1, 1))
     return Model(Path("m.onnx"), "onnx", "0" * 64, 1, (x,), (y,), (), 0, None)
+
+
+@pytest.fixture(scope="session")
+def older() -> Iterator[OlderRuntime]:
+    """tflite-runtime 2.14, where `EDGE_TFLITE_PYTHON` names a Python that has it."""
+    runtime = OlderRuntime()
+    yield runtime
+    runtime.close()
