@@ -72,7 +72,7 @@ def test_parts_are_apart_by_their_steps(graph_of, precision, wide, joint):
 
 
 def test_the_step_of_a_logistic_is_the_one_its_kernel_has(graph_of):
-    """Scores that calibration saw below 0.1 are still 1/256 apart in int8: int16 is fine enough for them."""
+    """Scores that calibration saw below 0.01 are still 1/256 apart in int8: int16 is fine enough for them."""
     graph = joined(graph_of)
     seen = ranges(graph, 100.0) | {"scores": Range(0.0, 0.1)}
     assert ["float32"] == [head.precision for head in heads(graph, seen, "int8")]
