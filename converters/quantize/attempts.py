@@ -12,7 +12,7 @@ from converters.quantize.engine import Built, Engine, LayerError
 from converters.quantize.groups import Group, suspected
 from converters.quantize.scheme import Scheme
 from converters.quantize.telling import summary
-from converters.quantize.trials import Bench, Tried, Try, Worst
+from converters.quantize.trials import Bench, Look, Tried, Try, Worst
 from device_agent import codec
 from device_agent.errors import FidelityError, MetricError, QuantizationError, WorkerFailed
 
@@ -85,7 +85,6 @@ class Attempts:
     def look(self, groups: Sequence[Group], steps: Sequence[str], start: Tried) -> tuple[list[Group], Gains]:
         """The groups, the most suspicious first, and what each gains alone over `start`."""
         worst = sorted(range(len(start.errors)), key=lambda index: -start.errors[index])[:WORST]
-        error = sum(start.errors[index] for index in worst) / len(worst)
         order = self._recorded("order", start.scheme, lambda: self._suspicion(groups, start))
         by_name = {group.head.name: group for group in groups}
         ordered = [by_name[name] for name in order]
@@ -93,20 +92,22 @@ class Attempts:
         until = self.budget.spent + (LOOK_SECONDS if left is None else min(LOOK_SECONDS, LOOK_SHARE * left))
         done = 0
 
-        def probe(group: Group, step: str) -> float | None:
+        def probe(group: Group, step: str) -> Look | None:
             nonlocal done
             done += 1
             self.progress(
                 f"looking at single layers: {group.head.label or group.head.name} in {step}", done, 0
             )
             scheme = evolve(start.scheme, exceptions=group.exceptions(step))
-            found: float | None = self._recorded("layer", scheme, lambda: self._output_error(scheme, worst))
-            return found
+            return self._looked(scheme, worst)
 
         def go_on() -> bool:
             return self.budget.over() is None and self.budget.spent < until
 
-        return ordered, look(ordered, steps, error, probe, go_on)
+        before = self._looked(start.scheme, worst)
+        if before is None:
+            return ordered, Gains({}, {}, "single layers could not be looked at")
+        return ordered, look(ordered, steps, before, probe, go_on)
 
     def building(self, tried: Tried) -> Built:
         """The model of a candidate."""
@@ -157,12 +158,17 @@ class Attempts:
             return evolve(made, refusal=f"cannot be judged: {e}")
         return evolve(made, value=measured.value, judgement=measured.judgement, errors=measured.errors)
 
-    def _output_error(self, scheme: Scheme, worst: Sequence[int]) -> float | None:
-        try:
-            artifact = self.engine.build(scheme).artifact
-            return self._samples((), worst).error(artifact)
-        except REFUSALS:
-            return None  # told where the ladder tries it
+    def _looked(self, scheme: Scheme, worst: Sequence[int]) -> Look | None:
+        """A scheme on the worst samples; None where it cannot be built, which is told where it is tried."""
+
+        def make() -> object:
+            try:
+                return self._samples((), worst).look(self.engine.build(scheme).artifact)
+            except REFUSALS:
+                return None
+
+        found = self._recorded("layer", scheme, lambda: codec.to_json(make()))
+        return None if found is None else codec.from_json(found, Look, where="the journal")
 
     def _suspicion(self, groups: Sequence[Group], start: Tried) -> list[str]:
         return [group.head.name for group in suspected(groups, self.layer_errors(start))]
