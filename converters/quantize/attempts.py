@@ -84,7 +84,6 @@ class Attempts:
 
     def look(self, groups: Sequence[Group], steps: Sequence[str], start: Tried) -> tuple[list[Group], Gains]:
         """The groups, the most suspicious first, and what each gains alone over `start`."""
-        worst = sorted(range(len(start.errors)), key=lambda index: -start.errors[index])[:WORST]
         order = self._recorded("order", start.scheme, lambda: self._suspicion(groups, start))
         by_name = {group.head.name: group for group in groups}
         ordered = [by_name[name] for name in order]
@@ -99,12 +98,12 @@ class Attempts:
                 f"looking at single layers: {group.head.label or group.head.name} in {step}", done, 0
             )
             scheme = evolve(start.scheme, exceptions=group.exceptions(step))
-            return self._looked(scheme, worst)
+            return self._looked(scheme)
 
         def go_on() -> bool:
             return self.budget.over() is None and self.budget.spent < until
 
-        before = self._looked(start.scheme, worst)
+        before = self._looked(start.scheme)
         if before is None:
             return ordered, Gains({}, {}, "single layers could not be looked at")
         return ordered, look(ordered, steps, before, probe, go_on)
@@ -120,7 +119,7 @@ class Attempts:
         if tried.judgement is None:
             return ()
         try:
-            return self.engine.errors(tried.scheme, self._samples(tried.errors).samples)
+            return self.engine.errors(tried.scheme, self._samples().samples)
         except REFUSALS as e:
             self.notes.append(f"the errors of the layers of candidate {tried.number} are not known: {e}")
             return ()
@@ -129,7 +128,7 @@ class Attempts:
         try:
             built = self.engine.build(step.scheme)
         except QuantizationError as e:
-            return evolve(made, refusal=f"cannot be built: {e}")
+            return evolve(made, refusal=f"cannot be built: {e}".rstrip("."))
         artifact = built.artifact
         self._built = (step.scheme.key, built)
         made = evolve(
@@ -155,15 +154,15 @@ class Attempts:
                 return evolve(made, slow=step.limit)
             measured = self.bench.evaluate(artifact)
         except REFUSALS as e:
-            return evolve(made, refusal=f"cannot be judged: {e}")
+            return evolve(made, refusal=f"cannot be judged: {e}".rstrip("."))
         return evolve(made, value=measured.value, judgement=measured.judgement, errors=measured.errors)
 
-    def _looked(self, scheme: Scheme, worst: Sequence[int]) -> Look | None:
+    def _looked(self, scheme: Scheme) -> Look | None:
         """A scheme on the worst samples; None where it cannot be built, which is told where it is tried."""
 
         def make() -> object:
             try:
-                return self._samples((), worst).look(self.engine.build(scheme).artifact)
+                return self._samples().look(self.engine.build(scheme).artifact)
             except REFUSALS:
                 return None
 
@@ -173,9 +172,11 @@ class Attempts:
     def _suspicion(self, groups: Sequence[Group], start: Tried) -> list[str]:
         return [group.head.name for group in suspected(groups, self.layer_errors(start))]
 
-    def _samples(self, errors: Sequence[float], indices: Sequence[int] = ()) -> Worst:
+    def _samples(self) -> Worst:
+        """Those where the first candidate that was judged, plain int8, is furthest from the float model."""
         if self._worst is None:
-            chosen = indices or sorted(range(len(errors)), key=lambda index: -errors[index])[:WORST]
+            errors = next(tried.errors for tried in self.history if tried.judgement is not None)
+            chosen = sorted(range(len(errors)), key=lambda index: -errors[index])[:WORST]
             self._worst = self.bench.worst(chosen)
         return self._worst
 
