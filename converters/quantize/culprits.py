@@ -8,6 +8,7 @@ from attrs import frozen
 
 from converters.quantize.groups import Group
 from converters.quantize.search import Culprit
+from converters.quantize.trials import Look
 
 WORST = 32  # samples that layers are told apart on: those where plain int8 is furthest from the float model
 CLOSER = 16  # so many culprits are looked at in every precision, the others in the most accurate one
@@ -17,13 +18,15 @@ LOOK_SHARE = 0.3  # and what of a time budget is left
 
 @frozen
 class Gains:
-    """Share (0..1) of the output error that goes with a group in a precision of its own.
+    """What was seen of single groups in a precision of their own.
 
-    Keyed by the name of the group's head and the precision, for those that were looked at; below 0 the
-    error grew.
+    Both are keyed by the name of the group's head and the precision, for those that were looked at.
+    `shares` are those (0..1) of the output error that go with it; below 0 the error grew. `extra_ns` is
+    how much longer the shortest run was.
     """
 
     shares: Mapping[tuple[str, str], float]
+    extra_ns: Mapping[tuple[str, str], int]
     note: str = ""
 
     def of(self, group: Group, precision: str) -> float | None:
@@ -44,8 +47,8 @@ class Option:
 def look(
     groups: Sequence[Group],
     steps: Sequence[str],
-    error: float,
-    probe: Callable[[Group, str], float | None],
+    start: Look,
+    probe: Callable[[Group, str], Look | None],
     go_on: Callable[[], bool],
 ) -> Gains:
     """Give each group the most accurate precision alone, then the foremost of them the others.
@@ -53,29 +56,31 @@ def look(
     Args:
         groups: the most suspicious first.
         steps: the precisions, cheapest first.
-        error: the output error with none of them, on the worst samples.
-        probe: the output error with one group in a precision, None where that cannot be built.
+        start: the model with none of them, on the worst samples.
+        probe: the model with one group in a precision, None where that cannot be built.
         go_on: whether there is time for another.
     """
     shares: dict[tuple[str, str], float] = {}
+    extra: dict[tuple[str, str], int] = {}
 
     def share(group: Group, step: str) -> None:
         found = probe(group, step) if group.exceptions(step) else None
-        if found is not None and error > 0:
-            shares[group.head.name, step] = 1 - found / error
+        if found is not None and start.error > 0:
+            shares[group.head.name, step] = 1 - found.error / start.error
+            extra[group.head.name, step] = found.least_ns - start.least_ns
 
     best = steps[-1]
     for looked, group in enumerate(groups):
         if not go_on():
             note = f"for lack of time the {looked} most suspicious of {len(groups)} layers were looked at"
-            return Gains(shares, note)
+            return Gains(shares, extra, note)
         share(group, best)
     foremost = sorted(groups, key=lambda group: -shares.get((group.head.name, best), 0.0))
     for group in foremost[:CLOSER]:
         for step in steps[:-1]:
             if go_on():
                 share(group, step)
-    return Gains(shares)
+    return Gains(shares, extra)
 
 
 def culprits(groups: Sequence[Group], gains: Gains) -> tuple[Culprit, ...]:

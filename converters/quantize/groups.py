@@ -9,6 +9,7 @@ from attrs import frozen
 from converters.quantize.engine import Layer, LayerError
 
 SWITCH = 0.01  # of plain int8's latency: what changing to another precision and back is guessed to take
+SEEN = 0.1  # of plain int8's latency: a difference that a few runs tell from noise
 
 
 @frozen
@@ -72,18 +73,24 @@ def suspected(groups: Sequence[Group], errors: Sequence[LayerError]) -> tuple[Gr
     return tuple(sorted(groups, key=lambda group: -most[group]))
 
 
-def extra_ns(group: Group, precision: str, latencies_ns: Mapping[str, int], macs: int) -> float:
+def extra_ns(
+    group: Group, precision: str, latencies_ns: Mapping[str, int], macs: int, seen_ns: int | None
+) -> float:
     """A guess at what a group costs in another precision than int8, in nanoseconds; never nothing.
 
-    Its share of the model's multiply-accumulates times what the whole model costs more in that precision,
-    and a hundredth of plain int8 for changing over and back.
+    What was seen of the group alone, where that stands out of the noise of a few runs. Otherwise its share
+    of the model's multiply-accumulates of what the whole model costs more in that precision, and a
+    hundredth of plain int8 for changing over and back.
 
     Args:
         group: it.
         precision: int16x8 or float32.
         latencies_ns: of the whole model by precision, `int8` and as many others as are known.
         macs: the model's multiply-accumulates.
+        seen_ns: how much longer a run took with this group alone in that precision, None: not known.
     """
     plain = latencies_ns["int8"]
+    if seen_ns is not None and seen_ns > SEEN * plain:
+        return seen_ns
     more = latencies_ns.get(precision, 2 * plain) - plain
     return SWITCH * plain + max(0.0, more * group.macs / max(1, macs))

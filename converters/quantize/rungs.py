@@ -134,7 +134,7 @@ def with_exceptions(space: Space, history: Sequence[Tried], start: Tried, option
         met = meets(tried, space.goal)
         if met:
             break
-        if tried.judgement is not None and not better(current, tried):
+        if tried.judgement is not None and (tried.error < current.error or better(tried, current)):
             chosen += batch
             current, at, size, slow = tried, at + len(batch), 2 * size, 0
         elif len(batch) > 1:
