@@ -1,6 +1,7 @@
 """`edge quantize`, and the same through `edge convert` and `edge deploy`: a real network, end to end."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,10 @@ def test_the_plan_in_the_bundle_makes_the_same_file(run: Run, few: Path, tmp_pat
 
 def test_without_labels_the_float_model_is_the_truth(run: Run, tmp_path: Path) -> None:
     """Plain `edge convert` judges by agreement with float on its calibration samples, and says so."""
-    report = run("convert", MODEL, "--calibration", CALIBRATION, "-o", tmp_path, "--json", "-").json
-    search = report["search"]
+    words = ("--calibration", CALIBRATION, "-o", tmp_path / "out")
+    done = run("convert", MODEL, *words, "--json", tmp_path / "result.json")
+    assert "compares with the float model" in done.out
+    search = json.loads((tmp_path / "result.json").read_text())["search"]
     assert ("agreement", 200, True) == (search["metric"], search["count"], search["met"])
     assert search["goal"]["max_drop"] > 0  # the metric's own
     notes = " ".join(search["notes"])
@@ -137,6 +140,19 @@ def test_a_miss_keeps_the_best_and_says_what_it_lacks(run: Run, tmp_path: Path) 
     name = Path(error["report"]["file"]).name
     assert {"bundle", name, "quantization.json", "quantization.txt"} == {path.name for path in out.iterdir()}
     assert name == read_bundle(out / "bundle").config.model
+
+
+def test_ctrl_c_leaves_nothing(spawn: Run, tmp_path: Path) -> None:
+    """An interrupted search exits with 130, prints no traceback and writes nothing."""
+    words = ("--calibration", CALIBRATION, "--validation", TEST, *CANNOT[2:], "-o", tmp_path / "out")
+    process = spawn("quantize", MODEL, *words)
+    while "candidate 2" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert 130 == process.returncode
+    assert "Traceback" not in err
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_a_miss_activates_nothing(run: Run, state: Path, few: Path, tmp_path: Path) -> None:
@@ -238,6 +254,7 @@ def test_budgets_have_units(run: Run) -> None:
     recipe = run("plan", MODEL, *words, "--json", "-").json["recipe"]
     assert (90.0, 2_000_000_000) == (recipe["accuracy"]["time_budget"], recipe["accuracy"]["memory_budget"])
     assert ("auto", [], ["int16x8", "float32"]) == (recipe["precision"], recipe["repairs"], recipe["steps"])
+    assert "judged by auc" in run("plan", MODEL, *words).out
 
 
 def test_the_options_are_those_there_are() -> None:
