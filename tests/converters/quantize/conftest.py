@@ -1,6 +1,6 @@
 """Small graphs for the tests of quantisation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from converters.quantize.calibration import Calibration
 from converters.quantize.prepared import Prepared
 from converters.quantize.ranges import choose
 from converters.quantize.statistics import collect
+from tests.converters.quantize.older_runtime import OlderRuntime
 
 CONV = {"padding": "SAME", "strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1}
 
@@ -92,3 +93,11 @@ def conv_graph() -> Callable[..., Graph]:
 @pytest.fixture(scope="session")
 def samples() -> Callable[..., Calibration]:
     return _samples
+
+
+@pytest.fixture(scope="session")
+def older() -> Iterator[OlderRuntime]:
+    """tflite-runtime 2.14, where `EDGE_TFLITE_PYTHON` names a Python that has it."""
+    runtime = OlderRuntime()
+    yield runtime
+    runtime.close()
