@@ -100,6 +100,19 @@ class Building:
             self._copies[key] = made
         return self._copies[key]
 
+    def read(self, outputs: Collection[str]) -> tuple[dict[str, GraphTensor], list[GraphOperator]]:
+        """What these outputs need, and the public inputs: an expansion may leave operands unread."""
+        used = set(outputs)
+        operators = []
+        for operator in reversed(self.operators):
+            if not operator.outputs or not used.isdisjoint(operator.outputs):
+                operators.append(operator)
+                read = (*operator.inputs, *operator.outputs, *operator.intermediates)
+                used.update(name for name in read if name is not None)
+        used.update(self.source.inputs.values())
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name in used}
+        return tensors, operators[::-1]
+
     def _widen(self, name: str, made: str) -> None:
         """int8 to int16 for tflite-runtime 2.14, whose QUANTIZE cannot: `s (q - z) = s CAST(q) + (-s z)`."""
         held = self.tensors[name]
@@ -115,19 +128,6 @@ class Building:
         steps = np.full(1 if len(held.shape) <= 4 else held.shape, -32767 if zero > 0 else 32767, np.int16)
         shift = self.constant(f"{made}/shift", steps, Quantization((abs(zero) * scale / 32767,), (0,)))
         self.operator("ADD", [cast, shift], [made], {"potScaleInt16": False})
-
-    def read(self, outputs: Collection[str]) -> tuple[dict[str, GraphTensor], list[GraphOperator]]:
-        """What these outputs need, and the public inputs: an expansion may leave operands unread."""
-        used = set(outputs)
-        operators = []
-        for operator in reversed(self.operators):
-            if not operator.outputs or not used.isdisjoint(operator.outputs):
-                operators.append(operator)
-                read = (*operator.inputs, *operator.outputs, *operator.intermediates)
-                used.update(name for name in read if name is not None)
-        used.update(self.source.inputs.values())
-        tensors = {name: tensor for name, tensor in self.tensors.items() if name in used}
-        return tensors, operators[::-1]
 
     def _rounded(self, name: str, data: np.ndarray, dtype: str, quantization: Quantization) -> str:
         key = (name, dtype, quantization)
