@@ -125,17 +125,20 @@ def test_dead_channels_get_room(kind, shape, axis, inputs):
     assert [0, 2**30, -(2**30)] == pytest.approx(made.graph.tensors["b"].data[:3].tolist(), rel=1e-5)
 
 
-def test_dead_channels_keep_their_bias(conv_graph, samples, prepared):
-    """A channel of zero weights answers with its bias in int8 too."""
+@pytest.mark.parametrize(("precision", "value", "most"), [("int8", 5, 0.2), ("int16x8", 0.05, 0.002)])
+def test_dead_channels_keep_their_bias(conv_graph, samples, prepared, precision, value, most):
+    """A channel of zero weights answers with its bias in integers too, a small one in int16."""
     weights, bias = WEIGHTS.copy(), RNG.normal(size=8)
     weights[2:4] = 0
-    bias[2:4] = 5, -5
+    bias[2:4] = value, -value
     graph, calibration = conv_graph(weights, bias), samples(4)
-    made, _ = apply(prepared(graph, calibration), Scheme(io="float"))
+    made, _ = apply(prepared(graph, calibration), Scheme(precision, io="float"))
     run = Tracing(made, write(made))
     for sample in calibration.samples():
         run.run(sample)
-        np.testing.assert_allclose([5, -5], run.value(made.outputs["output"])[0, 0, 0, 2:4], atol=0.2)
+        np.testing.assert_allclose(
+            [value, -value], run.value(made.outputs["output"])[0, 0, 0, 2:4], atol=most
+        )
 
 
 def test_operators_without_an_integer_form_stay_float(conv_graph, samples, prepared):
