@@ -58,7 +58,7 @@ def test_every_activation(conv_graph, samples):
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 64, 64, 6), (1, 101, 97, 3), (1, 40_000), (2, 8, 4096), (1, 36_000, 1)]
+    "shape", [(1, 128, 128, 6), (1, 101, 97, 3), (1, 40_000), (2, 8, 4096), (1, 36_000, 1)]
 )
 def test_large_tensors(shape):
     """Of large tensors only the counts are of a part, to which every channel contributes."""
