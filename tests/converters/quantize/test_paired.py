@@ -114,6 +114,14 @@ def test_lower_is_better():
     assert -1.0 == judge(wrong, *split(190, 4, 2, 4), Goal(1.0)).drop
 
 
+def test_nothing_agrees_more_with_itself():
+    """The lower bound of what is compared with the float model itself is not below 0."""
+    agreement = Share()
+    agreement.labelled = False
+    assert 0.0 == judge(agreement, *split(199, 1, 0), Goal(1.0)).lower
+    assert judge(Share(), *split(199, 1, 0), Goal(1.0)).lower < 0.0
+
+
 def test_batches_count_by_row():
     """Samples of several rows are as many proportions."""
     before, after = Evaluation(100.0, ((1, 1), (1, 1))), Evaluation(75.0, ((1, 0), (1, 1)))
