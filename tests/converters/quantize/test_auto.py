@@ -74,49 +74,44 @@ def _search(net: Model, samples: Calibration, validation: Validation, goal: Goal
 
 
 def test_a_layer_that_int8_cannot_hold(net: Model, samples: Calibration, validation: Validation):
-    """The convolution whose channels differ is found, and it or what reads it gets more precision, not the rest."""
-    search, built = _search(net, samples, validation, Goal(max_drop=2.0))
+    """The two sides of the tensor whose channels differ are found: neither alone would do."""
+    search, built = _search(net, samples, validation, Goal(max_drop=5.0), "snr")
     assert search.met
     plain, best = search.candidates[0], search.candidates[search.best - 1]
-    assert plain.judgement.drop > 2.0 >= best.judgement.drop
-    assert 0 < len(best.scheme.exceptions) < 4
-    assert {"float32", "int16x8"} >= set(best.scheme.exceptions.values())
-    foremost = search.culprits[0]
-    assert foremost.gain > 0.5
-    assert foremost.layer in best.scheme.exceptions
-    assert built.artifact.sha256 != ""
+    assert plain.judgement.drop > 5.0 >= best.judgement.drop
+    foremost, *others = search.culprits
+    assert "Conv_2, Relu_3 and Conv_4, Relu_5" == foremost.label
+    assert foremost.gain > 0.9
+    assert all(other.gain < 0.1 for other in others)
     assert len(built.artifact.data) == best.size_bytes
-    errors = {error.layer: error for error in search.errors}
-    before = {error.layer: error for error in search.plain_errors}
-    assert errors.keys() == before.keys()
-    last = search.plain_errors[-1].layer
-    assert errors[last].snr_db > before[last].snr_db + 6
+    errors = [error.layer for error in search.errors]
+    assert errors == [error.layer for error in search.plain_errors]
+    assert search.plain_errors[-1].snr_db < 10
     assert search.count == SAMPLES
-    assert 100.0 == search.reference
 
 
 def test_a_search_goes_on_from_its_journal(
     net: Model, samples: Calibration, validation: Validation, tmp_path: Path
 ):
     """The second run measures nothing and ends with the same file; another goal is refused."""
-    journal, goal = tmp_path / "journal", Goal(max_drop=2.0)
-    search, built = _search(net, samples, validation, goal, journal=journal)
+    journal, goal = tmp_path / "journal", Goal(max_drop=5.0)
+    search, built = _search(net, samples, validation, goal, "snr", journal=journal)
     size = journal.stat().st_size
-    again, same = _search(net, samples, validation, goal, journal=journal)
+    again, same = _search(net, samples, validation, goal, "snr", journal=journal)
     assert size == journal.stat().st_size
     assert search.candidates == again.candidates
     assert built.artifact.data == same.artifact.data
     with pytest.raises(InvalidRequest, match="the journal is of another search: another goal"):
-        _search(net, samples, validation, Goal(max_drop=1.0), journal=journal)
+        _search(net, samples, validation, Goal(max_drop=1.0), "snr", journal=journal)
     fewer = evolve(validation, samples=evolve(samples, count=1, samples=lambda: iter([{}])))
     with pytest.raises(InvalidRequest, match="another validation samples"):
-        _search(net, samples, fewer, goal, journal=journal)
+        _search(net, samples, fewer, goal, "snr", journal=journal)
     assert size == journal.stat().st_size
 
 
 def test_too_little_memory(net: Model, samples: Calibration, validation: Validation, tmp_path: Path):
     """It is refused before anything is computed or written."""
-    with pytest.raises(BudgetExceeded, match="net.onnx"):
+    with pytest.raises(BudgetExceeded, match=r"net\.onnx"):
         _search(net, samples, validation, Goal(1.0, memory_budget=1 << 20), journal=tmp_path / "journal")
     assert [] == list(tmp_path.iterdir())
 
@@ -144,7 +139,9 @@ def test_a_metric_that_cannot_judge_the_float_model(net: Model, samples: Calibra
         _search(net, samples, validation, Goal(1.0), "top1")
 
 
-def test_worst_samples_are_copies_at_hand(net: Model, samples: Calibration, validation: Validation):
+def test_worst_samples_are_copies_at_hand(
+    net: Model, samples: Calibration, validation: Validation, monkeypatch: pytest.MonkeyPatch
+):
     """They come in the order they were asked for, with the float model's outputs, as far as they fit."""
     from converters.quantize.recording import recorded
 
@@ -156,8 +153,10 @@ def test_worst_samples_are_copies_at_hand(net: Model, samples: Calibration, vali
     worst = bench.worst([7, 3, 60])
     for expected, sample in zip((7, 3, 60), worst.samples, strict=True):
         np.testing.assert_array_equal(every[expected], sample["x"])
-    one = every[0].nbytes + 16
-    pytest.MonkeyPatch().setattr(auto, "WORST_BYTES", 2 * one)
+    monkeypatch.setattr(auto, "WORST_BYTES", 2 * (every[0].nbytes + 16))
+    for indices in ([7, 3, 60], [60, 3, 7]):
+        kept = bench.worst(indices).samples
+        assert [every[index].tolist() for index in indices[:2]] == [sample["x"].tolist() for sample in kept]
 
 
 @pytest.mark.zoo
@@ -165,7 +164,7 @@ def test_resnet(zoo: Path):
     """ResNet-8 on CIFAR-10: int8 within half a point of float, found at once, all operators integer."""
     from PIL import Image
 
-    classes = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     found = {
         split: [
             (np.asarray(Image.open(path).convert("RGB"), np.float32), label)
