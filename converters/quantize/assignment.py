@@ -191,10 +191,10 @@ class _Assigning:
         return Assignment(tuple(precisions), settled, tuple(self._fallbacks))
 
     def _carried(self, operator: GraphOperator, homes: Mapping[str, str | None]) -> str:
-        source = next(
+        sources = [
             name for name in floats(self._graph, operator.inputs) if self._graph.constant(name) is None
-        )
-        around = [homes.get(source), _widest([self._demands.get(name) for name in operator.outputs])]
+        ]
+        around = [*map(homes.get, sources), _widest([self._demands.get(name) for name in operator.outputs])]
         known = [precision for precision in around if precision is not None]
         precision = min(known, key=WIDTH.__getitem__, default=self._scheme.precision)
         if precision == FLOAT:

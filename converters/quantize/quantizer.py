@@ -65,7 +65,7 @@ class _Making:
         self._prepared, self._assignment, self._scales = prepared, assignment, found
         self._runtime = runtime
         self._graph = prepared.graph
-        self._building = Building(prepared.graph)
+        self._building = Building(prepared.graph, runtime)
         self.widened = 0
 
     def inputs(self) -> None:
@@ -83,8 +83,8 @@ class _Making:
                 self._building.kept(name)
             elif io == "float" and held.dtype == FLOAT:
                 outputs[public] = self._building.converted(name, FLOAT, None)
-        building = self._building
-        return Graph(building.tensors, building.operators, dict(self._graph.inputs), outputs)
+        tensors, operators = self._building.read(outputs.values())
+        return Graph(tensors, operators, dict(self._graph.inputs), outputs)
 
     def operator(self, index: int, operator: GraphOperator) -> None:
         """Take an operator over, in its precision."""
@@ -101,7 +101,9 @@ class _Making:
         outputs = [self._make(name) for name in operator.outputs]
         if precision not in rule.precisions:
             rule.expand[precision](
-                Expansion(self._building, operator, precision, tuple(inputs), tuple(outputs))
+                Expansion(
+                    self._building, operator, precision, tuple(inputs), tuple(outputs), self._prepared.ranges
+                )
             )
             return
         options = {**operator.options, **rule.options.get(precision, {})}
@@ -158,6 +160,9 @@ class _Making:
         bias = None
         if rule.bias is not None and len(inputs) > rule.bias:
             bias = self._graph.constant(operator.inputs[rule.bias])
+        correction = self._prepared.corrections.get(operator.outputs[0])
+        if correction is not None:
+            bias = correction if bias is None else bias + correction
         if source is None or name is None:
             return
         values = self._graph.constant(operator.inputs[rule.weights or 0])
@@ -173,7 +178,9 @@ class _Making:
             quantization = self._building.tensors[name].quantization or source
         if bias is not None and rule.bias is not None:
             steps, scaled = parameters.bias(bias, source.scale[0], quantization.scale, BIASES[precision])
-            inputs[rule.bias] = self._building.constant(operator.inputs[rule.bias] or "", steps, scaled)
+            inputs += [None] * (rule.bias + 1 - len(inputs))
+            named = inputs[rule.bias] or f"{operator.outputs[0]}/bias"
+            inputs[rule.bias] = self._building.constant(named, steps, scaled)
 
 
 def float_operators(graph: Graph, *, ends_convert: bool) -> tuple[str, ...]:

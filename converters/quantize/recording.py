@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 from attrs import field, frozen
@@ -46,6 +47,17 @@ class Recording:
             place = self._file.tell()
             yield sample, outputs
 
+    def outputs(self) -> Iterator[dict[str, np.ndarray]]:
+        """The source's outputs alone, of each sample that was recorded."""
+        import numpy as np
+
+        place, end = 0, self._file.seek(0, 2)
+        while place < end:
+            self._file.seek(place)
+            outputs = {name: np.load(self._file, allow_pickle=False) for name in self._names}
+            place = self._file.tell()
+            yield outputs
+
 
 def recorded(model: Model, data: Calibration, limit: int, progress: Progress = silent) -> Recording:
     """Run the source model on these samples; its runtime and its weights are let go of before it returns.
@@ -75,6 +87,8 @@ def recorded(model: Model, data: Calibration, limit: int, progress: Progress = s
                 np.save(file, outputs[output], allow_pickle=False)
             file.flush()  # where the disk is full, it shows here
         except OSError as e:
+            with suppress(OSError):  # what is left in its buffer finds no room either
+                file.close()
             raise OutputError(
                 "the source's outputs cannot be kept beside the work",
                 where=tempfile.gettempdir(),

@@ -8,13 +8,14 @@ import numpy as np
 
 from converters.quantize import parameters
 from converters.quantize.prepared import Range
+from converters.quantize.rules import functions, lookup
 from converters.quantize.rules.base import DTYPES
 from device_agent.bundle import Quantization
 
 if TYPE_CHECKING:
-    from converters.graph.ir import Graph, GraphOperator
     from collections.abc import Sequence
 
+    from converters.graph.ir import Graph, GraphOperator
     from converters.quantize.expansion import Expansion
     from converters.quantize.rules.base import Check, Expand
 
@@ -28,7 +29,8 @@ def square(expansion: Expansion) -> None:
 def negative(expansion: Expansion) -> None:
     """-x = 0 - x."""
     source = _input(expansion, 0)
-    zero = _scalar(expansion, "zero", 0, expansion.quantization(source))
+    quantization = expansion.quantization(source)
+    zero = _scalar(expansion, "zero", quantization.zero_point[0], quantization)
     _subtract(expansion, zero, source, expansion.outputs[0])
 
 
@@ -56,6 +58,28 @@ def add_n(expansion: Expansion) -> None:
         total = target
     if len(names) == 1:
         expansion.add("QUANTIZE", [total], [made])
+
+
+def divided(expansion: Expansion) -> None:
+    """x / y = x * (1 / y), the inverse a constant or looked up."""
+    numerator, divisor, made = _input(expansion, 0), _input(expansion, 1), expansion.outputs[0]
+    held = expansion.building.source.constant(expansion.operator.inputs[1])
+    if held is not None:
+        inverse = 1.0 / held.astype(np.float64)
+        quantization = parameters.of_range(parameters.spanned(inverse), expansion.precision)
+        steps = parameters.rounded(inverse, quantization, expansion.dtype(made))
+        inverted = expansion.constant("inverse", steps, quantization)
+    else:
+        seen = expansion.ranges.get(divisor, _range(expansion, divisor))
+        step = expansion.quantization(divisor).scale[0]
+        ends = [1.0 / seen.minimum] if abs(seen.minimum) > step else [-1.0 / step, 1.0 / step]
+        ends += [1.0 / seen.maximum] if abs(seen.maximum) > step else [-1.0 / step, 1.0 / step]
+        if seen.minimum < 0 < seen.maximum:
+            ends += [-1.0 / step, 1.0 / step]
+        span = Range(min(ends), max(ends))
+        inverted = _between(expansion, "inverse", expansion.shape(divisor), span)
+        lookup.look_up(expansion, divisor, inverted, functions.inverse)
+    expansion.add("MUL", [numerator, inverted], [made], **_fused(expansion))
 
 
 def clamped(low: float, high: float) -> Expand:
@@ -129,7 +153,7 @@ def sum_by_mean(expansion: Expansion) -> None:
     mean = _between(expansion, "mean", expansion.shape(made), span)
     expansion.add("MEAN", [source, expansion.inputs[1]], [mean], **expansion.operator.options)
     factor = parameters.of_range(Range(0.0, float(count)), expansion.precision)
-    steps = parameters.rounded(np.float64(count), factor, expansion.dtype(made))
+    steps = parameters.rounded(np.array(float(count)), factor, expansion.dtype(made))
     expansion.add("MUL", [mean, expansion.constant("count", steps, factor)], [made])
 
 
@@ -188,14 +212,46 @@ def compared(expansion: Expansion) -> None:
     expansion.add(expansion.operator.type, sides, [expansion.outputs[0]])
 
 
+def filled(expansion: Expansion) -> None:
+    """A FILL with the steps of its value."""
+    held = expansion.building.source.constant(expansion.operator.inputs[1])
+    made = expansion.outputs[0]
+    steps = parameters.rounded(np.asarray(held), expansion.quantization(made), expansion.dtype(made))
+    value = expansion.constant("value", steps, expansion.quantization(made))
+    expansion.add("FILL", [expansion.inputs[0], value], [made])
+
+
+def cast(expansion: Expansion) -> None:
+    """From bool a choice between the steps of 1 and of 0; to integers or bool a table of them."""
+    source, made = _input(expansion, 0), expansion.outputs[0]
+    if expansion.dtype(source) != "bool":
+        lookup.look_up(expansion, source, made, functions.identity)
+        return
+    quantization = expansion.quantization(made)
+    steps = parameters.rounded(np.array([0.0, 1.0]), quantization, expansion.dtype(made)).tolist()
+    zero, one = (_scalar(expansion, f"of{place}", step, quantization) for place, step in enumerate(steps))
+    expansion.add("SELECT_V2", [source, one, zero], [made])
+
+
+def castable(graph: Graph, operator: GraphOperator, _: str) -> str | None:
+    """Why a CAST has no integer form: it has one of floats to int32, int64 or bool, and of bool."""
+    source, made = (graph.tensors[name or ""].dtype for name in (operator.inputs[0], operator.outputs[0]))
+    known = source == "bool" or (source == "float32" and made in ("int32", "int64", "bool"))
+    return None if known else f"a CAST of {source} to {made} has no integer form"
+
+
 def has_constant(place: int, what: str) -> Check:
     """A check that an input is a constant."""
 
-    def check(graph: Graph, operator: GraphOperator, precision: str) -> str | None:
+    def check(graph: Graph, operator: GraphOperator, _: str) -> str | None:
         known = place < len(operator.inputs) and graph.constant(operator.inputs[place]) is not None
         return None if known else f"its {what} must be constant"
 
     return check
+
+
+def _fused(expansion: Expansion) -> dict[str, str]:
+    return {"fusedActivationFunction": expansion.operator.options.get("fusedActivationFunction", "NONE")}
 
 
 def _input(expansion: Expansion, place: int) -> str:

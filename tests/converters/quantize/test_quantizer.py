@@ -140,10 +140,10 @@ def test_dead_channels_keep_their_bias(conv_graph, samples, prepared):
 
 def test_operators_without_an_integer_form_stay_float(conv_graph, samples, prepared):
     """Such an operator is named with the reason, and so is an output that it makes."""
-    graph, calibration = conv_graph(WEIGHTS, np.zeros(8), then="FLOOR"), samples(4)
+    graph, calibration = conv_graph(WEIGHTS, np.zeros(8), then="LOCAL_RESPONSE_NORMALIZATION"), samples(4)
     made, fallbacks = apply(prepared(graph, calibration), Scheme())
-    assert ["CONV_2D", "DEQUANTIZE", "FLOOR"] == types(made)
-    assert [("z", "FLOOR", "float32"), ("z", "OUTPUT", "float32")] == [
+    assert ["CONV_2D", "DEQUANTIZE", "LOCAL_RESPONSE_NORMALIZATION"] == types(made)
+    assert [("z", "LOCAL_RESPONSE_NORMALIZATION", "float32"), ("z", "OUTPUT", "float32")] == [
         (one.layer, one.type, one.precision) for one in fallbacks
     ]
     assert "no integer form" in fallbacks[0].reason
@@ -324,3 +324,16 @@ def test_quantising_changes_nothing_else(conv_graph, samples, prepared):
     files = [write(apply(found, Scheme(io="float", exceptions={"z": "int16x8"}))[0]) for _ in range(2)]
     assert before == found
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(("low", "kinds"), [(-1e6, ["MAXIMUM"]), (-0.01, ["QUANTIZE", "MAXIMUM"])])
+def test_what_is_clipped_takes_the_range_that_is_left(graph_of, prepared, normal, low, kinds):
+    """A bound out of the way takes no room; what is far wider than what is left of it is cut off before."""
+    tensors = {"x": (1, 8), "minus": np.array(-1.0), "c": (1, 8), "low": np.array(low), "y": (1, 8)}
+    tensors |= {"zero": np.array(0.0), "d": (1, 8)}
+    rows = [("MAXIMUM", ["x", "zero"], ["c"]), ("MUL", ["c", "minus"], ["d"], dict(DENSE))]
+    rows.append(("MAXIMUM", ["d", "low"], ["y"]))
+    graph, calibration = graph_of(tensors, rows, ["x"], ["y"]), normal({"x": (1, 8)})
+    made, _ = apply(prepared(graph, calibration), Scheme())
+    assert ["MAXIMUM", "MUL", *kinds] == types(made)
+    assert snr_db(graph, made, calibration) > 30

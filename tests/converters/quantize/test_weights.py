@@ -1,7 +1,7 @@
 """Smaller weights: the forms they take, on the runtimes that shall run them."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,6 @@ def litert(model: bytes, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     interpreter.allocate_tensors()
     found: dict[str, np.ndarray] = interpreter.get_signature_runner()(**feed)
     return found
-
-
-@pytest.fixture(scope="module")
-def older() -> Iterator[OlderRuntime]:
-    runtime = OlderRuntime()
-    yield runtime
-    runtime.close()
 
 
 @pytest.fixture(params=["litert", "tflite"])
