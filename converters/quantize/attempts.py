@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 
-from converters.quantize.culprits import LOOK_SECONDS, LOOK_SHARE, WORST, Gains, look
+from converters.quantize.culprits import CLOSER, LOOK_SECONDS, LOOK_SHARE, WORST, Gains, look
 from converters.quantize.engine import Built, Engine, LayerError
-from converters.quantize.groups import Group, suspected
+from converters.quantize.groups import Group, joined, suspected
 from converters.quantize.scheme import Scheme
 from converters.quantize.telling import summary
 from converters.quantize.trials import Bench, Look, Tried, Try, Worst
@@ -85,7 +85,7 @@ class Attempts:
     def look(self, groups: Sequence[Group], steps: Sequence[str], start: Tried) -> tuple[list[Group], Gains]:
         """The groups, the most suspicious first, and what each gains alone over `start`."""
         order = self._recorded("order", start.scheme, lambda: self._suspicion(groups, start))
-        by_name = {group.head.name: group for group in groups}
+        by_name = {group.key: group for group in groups}
         ordered = [by_name[name] for name in order]
         left = self.budget.left()
         until = self.budget.spent + (LOOK_SECONDS if left is None else min(LOOK_SECONDS, LOOK_SHARE * left))
@@ -94,9 +94,7 @@ class Attempts:
         def probe(group: Group, step: str) -> Look | None:
             nonlocal done
             done += 1
-            self.progress(
-                f"looking at single layers: {group.head.label or group.head.name} in {step}", done, 0
-            )
+            self.progress(f"looking at single layers: {group.label} in {step}", done, 0)
             scheme = evolve(start.scheme, exceptions=group.exceptions(step))
             return self._looked(scheme)
 
@@ -106,7 +104,9 @@ class Attempts:
         before = self._looked(start.scheme)
         if before is None:
             return ordered, Gains({}, {}, "single layers could not be looked at")
-        return ordered, look(ordered, steps, before, probe, go_on)
+        joint = (joined(group, groups) for group in ordered[:CLOSER])
+        pairs = [pair for pair in joint if pair is not None]
+        return ordered, look(ordered, pairs, steps, before, probe, go_on)
 
     def building(self, tried: Tried) -> Built:
         """The model of a candidate."""
@@ -170,7 +170,7 @@ class Attempts:
         return None if found is None else codec.from_json(found, Look, where="the journal")
 
     def _suspicion(self, groups: Sequence[Group], start: Tried) -> list[str]:
-        return [group.head.name for group in suspected(groups, self.layer_errors(start))]
+        return [group.key for group in suspected(groups, self.layer_errors(start))]
 
     def _samples(self) -> Worst:
         """Those where the first candidate that was judged, plain int8, is furthest from the float model."""

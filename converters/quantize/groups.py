@@ -19,6 +19,18 @@ class Group:
     layers: tuple[Layer, ...]
 
     @property
+    def key(self) -> str:
+        """The same text for groups of the same layers."""
+        return " ".join(layer.name for layer in self.layers)
+
+    @property
+    def label(self) -> str:
+        """What a user knows them by."""
+        return " and ".join(
+            layer.label or layer.name for layer in self.layers if layer.macs or layer is self.head
+        )
+
+    @property
     def head(self) -> Layer:
         """The layer it is called after: the one that computes most."""
         return max(self.layers, key=lambda layer: layer.macs)
@@ -52,6 +64,25 @@ def grouped(layers: Sequence[Layer]) -> tuple[Group, ...]:
         members[before].append(layer)
         place[layer.name] = before
     return tuple(Group(tuple(group)) for group in members)
+
+
+def joined(group: Group, groups: Sequence[Group]) -> Group | None:
+    """A group with those whose outputs it reads, of all in execution order; None where there are none.
+
+    What a tensor loses in int8 is only won back where both its sides are given more: alone neither shows it.
+    """
+    layers = [layer for one in groups for layer in one.layers]
+    order = {layer.name: place for place, layer in enumerate(layers)}
+    home = {layer.name: one for one in groups for layer in one.layers}
+    read = {name for layer in group.layers for name in layer.inputs if name in home}
+    if not read:
+        before = order[group.layers[0].name] - 1
+        read = {layers[before].name} if before >= 0 and not any(one.inputs for one in group.layers) else set()
+    sides = {home[name].key: home[name] for name in read if home[name] is not group}
+    if not sides:
+        return None
+    members = [*group.layers, *(layer for side in sides.values() for layer in side.layers)]
+    return Group(tuple(sorted(members, key=lambda layer: order[layer.name])))
 
 
 def suspected(groups: Sequence[Group], errors: Sequence[LayerError]) -> tuple[Group, ...]:

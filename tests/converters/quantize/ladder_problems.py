@@ -42,6 +42,7 @@ class Problem:
     """
 
     errors: tuple[float, ...]
+    edges: tuple[float, ...]  # of the tensor between a layer and the next: only both sides win it back
     rest: tuple[float, ...]
     together: Mapping[tuple[int, int], float]
     ranges: Mapping[str, tuple[float, ...]]
@@ -62,13 +63,17 @@ class Problem:
     def error(self, scheme: Scheme) -> float:
         left = {"int8": 1.0, "float32": 0.0}
         found = []
-        for i, precision in enumerate(self.precisions(scheme)):
+        precisions = self.precisions(scheme)
+        for i, precision in enumerate(precisions):
             factor = left.get(precision, self.rest[i])
             if precision == "int8":
                 factor *= self.ranges[scheme.ranges][i]
                 for repair in scheme.repairs:
                     factor *= self.repairs[repair][i]
             found.append(self.errors[i] * factor)
+        for i, edge in enumerate(self.edges):
+            sides = {precisions[i], precisions[i + 1]}
+            found.append(edge * (1.0 if "int8" in sides else self.rest[i] if "int16x8" in sides else 0.0))
         more = sum((factor - 1) * (found[i] * found[j]) ** 0.5 for (i, j), factor in self.together.items())
         return sum(found) + more
 
@@ -108,6 +113,9 @@ def draw(seed: int, *, layers: int | None = None) -> Problem:
     steepness = float(rng.uniform(5, 60))
     return Problem(
         errors=tuple(errors.tolist()),
+        edges=tuple(
+            (errors[1:] * np.where(rng.random(count - 1) < 0.2, rng.uniform(0.5, 2, count - 1), 0)).tolist()
+        ),
         rest=tuple(rng.uniform(0.0, 0.4, count).tolist()),
         together={pair: float(rng.uniform(0.5, 2)) for pair in pairs},
         ranges={name: tuple(factors.tolist()) for name, factors in methods.items()},
@@ -138,7 +146,8 @@ class FakeEngine:
             precisions = (
                 ("int8", "float32") if i in self.problem.only_float else ("int8", "int16x8", "float32")
             )
-            found.append(Layer(f"layer{i}", "CONV_2D", f"conv{i}", round(macs), precisions))
+            before = (f"layer{i - 1}",) if i else ()
+            found.append(Layer(f"layer{i}", "CONV_2D", f"conv{i}", round(macs), precisions, before))
         return tuple(found)
 
     def build(self, scheme: Scheme) -> Built:

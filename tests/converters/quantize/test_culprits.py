@@ -7,7 +7,7 @@ import pytest
 from converters.quantize.choices import Choice, Refinement
 from converters.quantize.culprits import Option, culprits, look, options, ordered
 from converters.quantize.engine import Layer, LayerError
-from converters.quantize.groups import Group, extra_ns, grouped, suspected
+from converters.quantize.groups import Group, extra_ns, grouped, joined, suspected
 from converters.quantize.trials import Look
 
 BOTH = ("int8", "int16x8", "float32")
@@ -72,14 +72,15 @@ def test_what_a_group_costs():
 
 def test_single_layers_are_looked_at():
     """Each in the most accurate precision, then the foremost in the others, as far as they can be built."""
-    groups = [_group(name) for name in "abc"] + [_group("d", precisions=("int8", "float32"))]
+    groups = [_group(name, inputs=("x",)) for name in "abc"]
+    groups.append(_group("d", precisions=("int8", "float32"), inputs=("x",)))
     asked = []
 
     def probe(group: Group, step: str) -> Look | None:
         asked.append((group.head.name, step))
         return None if group.head.name == "c" else Look(0.25 if group.head.name == "a" else 1.5, 1200)
 
-    gains = look(groups, ("int16x8", "float32"), Look(1.0, 1000), probe, lambda: True)
+    gains = look(groups, (), ("int16x8", "float32"), Look(1.0, 1000), probe, lambda: True)
     assert [(name, "float32") for name in "abcd"] == asked[:4]
     assert {("a", "int16x8"), ("b", "int16x8"), ("c", "int16x8")} == set(asked[4:])
     assert 0.75 == gains.of(groups[0], "float32")
@@ -90,15 +91,44 @@ def test_single_layers_are_looked_at():
     assert "" == gains.note
 
 
+def test_neighbours_are_looked_at_together():
+    """What the tensor between two layers loses is only seen where both have more: they become an option."""
+    groups = [_group("a"), _group("b", inputs=("a",)), _group("c", inputs=("b",))]
+    errors = {"a": 0.9, "b": 1.0, "c": 0.8, "a b": 0.1, "b c": 0.79}
+
+    def probe(group: Group, step: str) -> Look:
+        return Look(errors[group.key], 1000)
+
+    pairs = [joined(group, groups) for group in groups[1:]]
+    gains = look(groups, pairs, ("float32",), Look(1.0, 1000), probe, lambda: True)
+    assert ["a b"] == [group.key for group in gains.together]
+    assert ["A and B", "C", "A"] == [culprit.label for culprit in culprits(groups, gains)]
+    found = ordered(options(groups, gains, ("float32",), lambda *_: 1.0))
+    assert "a b" == found[0].group.key
+    alone = next(one for one in found if one.group.key == "a")
+    assert {found[0]} == set(Choice.of([alone, found[0]]).options)  # it is part of the pair
+
+
+def test_with_what_a_group_is_joined():
+    """With every group that it reads, in execution order; the first layers read none."""
+    groups = grouped([_layer("a"), _layer("b", inputs=("a",)), _layer("add", 0, inputs=("b", "a"))])
+    assert None is joined(groups[0], groups)
+    pair = joined(groups[1], groups)
+    assert pair is not None
+    assert "a b add" == pair.key
+    untold = grouped([_layer("a"), _layer("b"), _layer("c")])
+    assert ["a b", "b c"] == [joined(group, untold).key for group in untold[1:]]
+
+
 def test_there_is_no_time_for_all():
     """Those that were not looked at are told, and come last."""
     groups = [_group(name) for name in "abc"]
     left = iter([True, True, False, False])
-    gains = look(groups, ("float32",), Look(1.0, 1000), lambda *_: Look(0.5, 1000), lambda: next(left))
-    assert "for lack of time the 2 most suspicious of 3 layers were looked at" == gains.note
+    gains = look(groups, (), ("float32",), Look(1.0, 1000), lambda *_: Look(0.5, 1000), lambda: next(left))
+    assert "for lack of time 2 of 3 layers were looked at, the most suspicious first" == gains.note
     found = options(groups, gains, ("float32",), lambda *_: 1.0)
-    assert [("a", 0.5), ("b", 0.5), ("c", 0.0)] == [(one.group.head.name, one.gain) for one in found]
-    assert ["a", "b", "c"] == [one.group.head.name for one in ordered(found)]
+    assert [("a", 0.5), ("b", 0.5), ("c", 0.0)] == [(one.group.key, one.gain) for one in found]
+    assert ["a", "b", "c"] == [one.group.key for one in ordered(found)]
 
 
 def test_accuracy_per_nanosecond():
@@ -115,7 +145,7 @@ def test_accuracy_per_nanosecond():
     }
     found = [Option(groups[name], step, *values) for (name, step), values in table.items()]
     expected = [("a", "int16x8"), ("c", "float32"), ("a", "float32"), ("b", "float32"), ("d", "float32")]
-    assert expected == [(one.group.head.name, one.precision) for one in ordered(found)]
+    assert expected == [(one.group.key, one.precision) for one in ordered(found)]
 
 
 def test_cheaper_choices_come_in_order():
