@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 from attrs import field, frozen
@@ -85,6 +86,8 @@ def recorded(model: Model, data: Calibration, limit: int, progress: Progress = s
             made.add({spec.name: np.ascontiguousarray(outputs[spec.name]) for spec in model.outputs})
             file.flush()  # where the disk is full, it shows here
         except OSError as e:
+            with suppress(OSError):  # what is left in its buffer finds no room either
+                file.close()
             raise OutputError(
                 "the source's outputs cannot be kept beside the work",
                 where=tempfile.gettempdir(),

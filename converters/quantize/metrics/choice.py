@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from converters.quantize.evaluate import check_labels
 from converters.quantize.metrics import open_metric
 from converters.quantize.metrics.outputs import classes_of
@@ -55,6 +53,8 @@ def choose(name: str | None, model: Model, validation: Validation) -> tuple[Metr
 def _suggested(label: Any, model: Model) -> tuple[str, str]:
     if isinstance(label, dict):
         return "map", "the labels are boxes"
+    import numpy as np
+
     try:
         array = np.asarray(label)
     except ValueError:  # lists of different lengths

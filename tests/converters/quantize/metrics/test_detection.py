@@ -69,6 +69,14 @@ def test_crowds():
     assert [0] == kept.truths.tolist()
 
 
+def test_ignored_boxes_change_nothing(metric):
+    """A certain box in a crowd is as if it were not there; the same box without the crowd is wrong."""
+    found = row([*FAR, 0.95, 0], [*A, 0.9, 0], [*B, 0.8, 0])
+    crowd = {"boxes": [A, B, [0.5, 0.0, 1.0, 0.4]], "classes": [0, 0, 0], "crowd": [False, False, True]}
+    assert 100 == pytest.approx(value(metric, (found, crowd)))
+    assert 100 * 2 / 3 == pytest.approx(value(metric, (found, label([A, B], [0, 0]))))
+
+
 def plain(images) -> float:
     """COCO's definition once more, slowly: exact fractions, one box and threshold at a time."""
     kinds = sorted({kind for _, (_, classes) in images for kind in classes})
