@@ -11,7 +11,7 @@ TRAINING, CALIBRATION, VALIDATION = 1, 2, 3  # the first part of a scene's seed:
 MOST_SHAPES = 3
 _LEAST, _GREATEST = 18, 46  # pixels, a shape's width and height
 # of a shape against what it covers, and of the noise: what a camera sees is worse than what it was trained on
-_CONTRAST = {True: (0.12, 0.4), False: (0.08, 0.35)}
+_CONTRAST = {True: (0.12, 0.4), False: (0.06, 0.25)}
 _NOISE = {True: (0.02, 0.12), False: (0.05, 0.2)}
 
 

@@ -248,6 +248,10 @@ def _scale(prepared: Prepared, group: Group, factor: np.ndarray) -> None:
         replace_weights(prepared, layer, scaled_outputs(layer, weights, inverse))
         if bias is not None:
             replace_bias(prepared, layer, bias * inverse)
+        if layer.output in prepared.corrections:
+            prepared.corrections[layer.output] = (prepared.corrections[layer.output] * inverse).astype(
+                np.float32
+            )
     for layer in group.readers:
         weights = graph.constant(layer.weights)
         if weights is None:

@@ -12,7 +12,7 @@ from converters.graph.write import write
 from converters.progress import silent
 from converters.quantize.calibration import Calibration
 from converters.quantize.engine import Effect
-from converters.quantize.prepared import Prepared
+from converters.quantize.prepared import Prepared, copied
 from converters.quantize.quantizer import apply
 from converters.quantize.ranges import choose
 from converters.quantize.repairs import REPAIRS
@@ -47,16 +47,12 @@ class Case:
     @classmethod
     def of(cls, graph: Graph, calibration: Calibration, precision: str = "int8") -> "Case":
         """As the engine makes it: on a copy of the graph."""
-        operators = [
-            evolve(one, inputs=list(one.inputs), outputs=list(one.outputs)) for one in graph.operators
-        ]
-        copied = Graph(dict(graph.tensors), operators, dict(graph.inputs), dict(graph.outputs))
         scheme = Scheme(precision, io="float")
-        statistics = collect(copied, calibration, silent)
-        prepared = Prepared(copied, choose(statistics, "minmax"))
+        statistics = collect(graph, calibration, silent)
+        prepared = copied(Prepared(graph, choose(statistics, "minmax")))
 
         def recalibrate() -> None:
-            context.statistics = collect(copied, calibration, silent)
+            context.statistics = collect(prepared.graph, calibration, silent)
             prepared.ranges = choose(context.statistics, "minmax")
 
         context = Context(calibration, statistics, scheme, recalibrate)
@@ -80,7 +76,8 @@ class Case:
         made = self.prepared
         graph = evolve(made.graph, tensors={name: evolve(one) for name, one in made.graph.tensors.items()})
         rounded = {name: one.integers.tolist() for name, one in made.rounded.items()}
-        return [graph.tensors, [evolve(one) for one in graph.operators], dict(made.ranges), rounded]
+        biases = {name: one.tolist() for name, one in made.corrections.items()}
+        return [graph.tensors, [evolve(one) for one in graph.operators], dict(made.ranges), rounded, biases]
 
 
 def _seeded(graph: Graph, count: int = 32, seed: int = 0, scale: float = 1.0) -> Calibration:
