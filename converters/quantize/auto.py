@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -20,7 +21,7 @@ from converters.quantize.output_error import WithError, WithErrorFromInputs
 from converters.quantize.paired import judge
 from converters.quantize.recording import recorded
 from converters.quantize.timing import Stopwatch
-from converters.quantize.trials import Measured
+from converters.quantize.trials import Look, Measured
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,11 +174,13 @@ class WorstSamples:
     outputs: Sequence[Mapping[str, np.ndarray]]
     power: Mapping[str, float]
 
-    def error(self, artifact: Artifact) -> float:
-        """The mean output error over these samples."""
+    def look(self, artifact: Artifact) -> Look:
+        """The mean output error over these samples, and the shortest run."""
         run = runner(artifact)
-        errors = [
-            output_error.of(run(sample), outputs, self.power)
-            for sample, outputs in zip(self.samples, self.outputs, strict=True)
-        ]
-        return sum(errors) / len(errors)
+        errors, times = [], []
+        for sample, outputs in zip(self.samples, self.outputs, strict=True):
+            begun = time.perf_counter_ns()
+            got = run(sample)
+            times.append(time.perf_counter_ns() - begun)
+            errors.append(output_error.of(got, outputs, self.power))
+        return Look(sum(errors) / len(errors), min(times))

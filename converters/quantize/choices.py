@@ -14,14 +14,16 @@ FEW = 12  # members of a set, and options beside it, that are exchanged: the wor
 
 @frozen
 class Choice:
-    """One option for each of some groups, by the name of the group's head."""
+    """One option for each of some groups, by the group."""
 
     options: frozenset[Option]
 
     @classmethod
     def of(cls, options: Iterable[Option]) -> Choice:
-        """Of several options for one group the last counts."""
-        return cls(frozenset({option.group.head.name: option for option in options}.values()))
+        """Of several options for one group the last counts; one that is part of another does not."""
+        last = {option.group.key: option for option in options}.values()
+        layers = {option: set(option.group.layers) for option in last}
+        return cls(frozenset(one for one in last if not any(layers[one] < layers[other] for other in last)))
 
     @property
     def gain(self) -> float:
@@ -37,7 +39,7 @@ class Choice:
     def exceptions(self) -> dict[str, str]:
         """As `Scheme.exceptions` wants them."""
         found: dict[str, str] = {}
-        for option in sorted(self.options, key=lambda option: option.group.head.name):
+        for option in sorted(self.options, key=lambda option: option.group.key):
             found |= option.group.exceptions(option.precision)
         return found
 
@@ -78,12 +80,12 @@ class Refinement:
 
 def _neighbours(kept: Choice, options: Sequence[Option]) -> Iterator[Choice]:
     """Choices with one or two members fewer, or with up to two of them exchanged, or the least ones gone."""
-    worth = sorted(kept.options, key=lambda option: (option.gain / option.extra_ns, option.group.head.name))
+    worth = sorted(kept.options, key=lambda option: (option.gain / option.extra_ns, option.group.key))
     for count in range(1, len(worth)):
         yield Choice(frozenset(worth[count:]))
-    least = sorted(worth, key=lambda option: (-option.extra_ns, option.group.head.name))[:FEW]
+    least = sorted(worth, key=lambda option: (-option.extra_ns, option.group.key))[:FEW]
     others = [option for option in options if option not in kept.options and option.gain > 0]
-    others = sorted(others, key=lambda option: (-option.gain / option.extra_ns, option.group.head.name))[:FEW]
+    others = sorted(others, key=lambda option: (-option.gain / option.extra_ns, option.group.key))[:FEW]
     gone = [(), *((one,) for one in least), *itertools.combinations(least, 2)]
     come = [(), *((one,) for one in others), *itertools.combinations(others, 2)]
     for out, into in itertools.product(gone, come):

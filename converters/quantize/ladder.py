@@ -147,6 +147,6 @@ def _looked(done: Attempts, space: rungs.Space, start: Tried) -> tuple[Sequence[
     macs = sum(group.macs for group in groups)
 
     def extra(group: Group, step: str) -> float:
-        return extra_ns(group, step, done.latencies, macs)
+        return extra_ns(group, step, done.latencies, macs, gains.extra_ns.get((group.key, step)))
 
     return options(groups, gains, space.steps, extra), culprits(groups, gains)

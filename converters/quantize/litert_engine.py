@@ -72,6 +72,7 @@ class LiteRTEngine:
 
     def layers(self) -> tuple[Layer, ...]:
         """The operators that touch floats, in execution order."""
+        made = {name: one.outputs[0] for one in self._graph.operators for name in one.outputs}
         return tuple(
             Layer(
                 name=operator.outputs[0],
@@ -79,6 +80,7 @@ class LiteRTEngine:
                 label=self._label(operator),
                 macs=macs_of(self._graph, operator),
                 precisions=(*self._integer(operator), FLOAT),
+                inputs=tuple(made[name] for name in operator.inputs if name in made),
             )
             for operator in self._graph.operators
             if computes(self._graph, operator)

@@ -15,7 +15,7 @@ from converters.quantize.choices import Choice, Refinement
 from converters.quantize.culprits import Option, ordered
 from converters.quantize.scheme import Scheme
 from converters.quantize.search import Goal
-from converters.quantize.trials import NEAR_PLAIN, Tried, Try, better, fastest, meets
+from converters.quantize.trials import NEAR_PLAIN, TIE, Tried, Try, better, fastest, meets
 
 Rung = Generator[Try, Tried, None]
 
@@ -81,7 +81,7 @@ def ceiling(space: Space, history: Sequence[Tried]) -> tuple[int | None, str]:
         bounds.append((best.latency_ns, said))
     slower = space.float_ns is not None and space.float_ns > NEAR_PLAIN * history[0].latency
     if "float32" in space.steps and space.float_ns is not None and slower:
-        bounds.append((space.float_ns, f"float32 takes {space.float_ns / 1e6:.3g} ms"))
+        bounds.append((round(space.float_ns * TIE), f"float32 takes {space.float_ns / 1e6:.3g} ms"))
     return min(bounds, default=(None, ""))
 
 
@@ -134,7 +134,7 @@ def with_exceptions(space: Space, history: Sequence[Tried], start: Tried, option
         met = meets(tried, space.goal)
         if met:
             break
-        if tried.judgement is not None and not better(current, tried):
+        if tried.judgement is not None and (tried.error < current.error or better(tried, current)):
             chosen += batch
             current, at, size, slow = tried, at + len(batch), 2 * size, 0
         elif len(batch) > 1:
