@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from converters.quantize import budget as budgets
 from converters.quantize import journal as journals
@@ -18,7 +18,7 @@ from converters.quantize.evaluate import evaluate, evaluate_source
 from converters.quantize.fidelity import runner
 from converters.quantize.metrics.base import Evaluation, FromInputs
 from converters.quantize.output_error import WithError, WithErrorFromInputs
-from converters.quantize.paired import judge
+from converters.quantize.paired import default_drop, judge
 from converters.quantize.recording import recorded
 from converters.quantize.timing import Stopwatch
 from converters.quantize.trials import Look, Measured
@@ -54,6 +54,7 @@ def search(
     progress: Progress,
     io: str = "integer",
     only: Scheme | None = None,
+    usual_drop: bool = False,
 ) -> tuple[Search, Built]:
     """Find the fastest scheme of a model that meets the goal, on these samples and this machine.
 
@@ -71,6 +72,7 @@ def search(
         progress: told of every stage and candidate.
         io: `integer` or `float`, of the model's own inputs and outputs.
         only: build and judge this scheme alone.
+        usual_drop: allow the drop that is the metric's own default, whatever `goal` says.
 
     Raises:
         BudgetExceeded: the memory budget is too small; nothing was computed or written.
@@ -89,6 +91,8 @@ def search(
             kept = stack.enter_context(journals.opened(journal, key))
         recording = recorded(model, validation.samples, validation.count, progress)
         reference = evaluate_source(metric, validation, recording)
+        if usual_drop:
+            goal = evolve(goal, max_drop=default_drop(metric, reference))
         bench = SampleBench.on(validation, recording, metric, reference, goal, progress)
         found, built = ladder.run(
             engine,

@@ -12,7 +12,7 @@ from converters.quantize.labels import index_of, shown
 from device_agent.errors import MetricError
 
 if TYPE_CHECKING:
-    from converters.quantize.preprocessing import Preprocessing
+    from device_agent.bundle import Preprocessing
 
 
 def labels_by_file(

@@ -12,9 +12,10 @@ from converters.quantize.calibration import checked
 from converters.quantize.coco import labels_by_file
 from converters.quantize.labels import CLASSES_FILE, Labels, class_names, classes_of_folders, index_of, shown
 from converters.quantize.metrics.outputs import batch_of, classes_of, scores
-from converters.quantize.preprocessing import Preprocessing, decode, described, images_in
+from converters.quantize.preprocessing import decode, described, images_in
 from converters.quantize.sources import Source
 from converters.quantize.validation import KIND, Validation, evenly, grouped, refusing, spread_note
+from device_agent.bundle import Preprocessing
 from device_agent.errors import EdgeError, MetricError
 
 if TYPE_CHECKING:

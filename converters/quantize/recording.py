@@ -59,6 +59,17 @@ class Recording:
             place += sum(size for *_, size in kinds)
             yield sample, outputs
 
+    def outputs(self) -> Iterator[dict[str, np.ndarray]]:
+        """The source's outputs alone, of each sample that was recorded."""
+        import numpy as np
+
+        place, end = 0, self._file.seek(0, 2)
+        while place < end:
+            self._file.seek(place)
+            outputs = {name: np.load(self._file, allow_pickle=False) for name in self._names}
+            place = self._file.tell()
+            yield outputs
+
 
 def recorded(model: Model, data: Calibration, limit: int, progress: Progress = silent) -> Recording:
     """Run the source model on these samples; its runtime and its weights are let go of before it returns.

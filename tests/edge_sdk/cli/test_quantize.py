@@ -83,12 +83,13 @@ def test_without_labels_the_float_model_is_the_truth(run: Run, tmp_path: Path) -
     report = run("convert", MODEL, "--calibration", CALIBRATION, "-o", tmp_path, "--json", "-").json
     search = report["search"]
     assert ("agreement", 200, True) == (search["metric"], search["count"], search["met"])
+    assert search["goal"]["max_drop"] > 0  # the metric's own
     notes = " ".join(search["notes"])
     assert "compares with the float model, not with labels" in notes
     assert "200 of the samples that it was calibrated with" in notes
 
 
-@pytest.mark.parametrize("precision", ["int16x8", "dynamic", "weight-int8", "float16"])
+@pytest.mark.parametrize("precision", ["int16x8", "dynamic"])
 def test_one_precision_is_made_and_judged(run: Run, few: Path, tmp_path: Path, precision: str) -> None:
     """A named precision is the only candidate, and is judged all the same."""
     words = ("--calibration", CALIBRATION, "--validation", few, "--max-drop", "2", "--precision", precision)
