@@ -146,6 +146,7 @@ class Limited:
 
     def __init__(self, engine: Engine, recipe: Recipe) -> None:
         self._engine, self._recipe = engine, recipe
+        self.name: str = getattr(engine, "name", type(engine).__name__)
         named, repairs = recipe.ranges, recipe.repairs
         self.ranges = engine.ranges if named is None else (named,)
         self.repairs = tuple(name for name in engine.repairs if repairs is None or name in repairs)

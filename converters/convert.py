@@ -106,7 +106,8 @@ def convert(
         raise refused(plan)
     backend = registry.backend(plan.segments[0].backend)
     kept = model.quantized is not None  # there is nothing to quantise, and no other form of it
-    searches = plan.recipe.precision == AUTO or plan.recipe.accuracy is not None
+    asked = plan.recipe
+    searches = asked.precision == AUTO or (asked.accuracy is not None and asked.precision != "float32")
     if backend.computes and not kept:
         _check_samples(plan, calibration, searches=searches)
     fidelity = baseline_fidelity = None

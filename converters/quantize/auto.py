@@ -88,6 +88,8 @@ def search(
         kept = None
         if journal is not None:
             key = search_key.of(model, engine, calibration, validation, metric, goal, io)
+            if usual_drop:
+                key["goal"] += ", the metric's own drop"
             kept = stack.enter_context(journals.opened(journal, key))
         recording = recorded(model, validation.samples, validation.count, progress)
         reference = evaluate_source(metric, validation, recording)

@@ -65,6 +65,7 @@ class LiteRTEngine:
         self.ranges = METHODS
         self.repairs = tuple(REPAIRS)
         self._model, self._graph, self._calibration = model, graph, calibration
+        self.name = runtime
         self._runtime, self._least_version, self._progress = runtime, least_version, progress
         self._opened, self._rewrites = opened, dict(rewrites or {})
         self._statistics: Statistics | None = None

@@ -30,6 +30,7 @@ def of(
     io: str,
 ) -> dict[str, str]:
     """The key, by what each part is called. Budgets are no part of it: more time goes on where less ended."""
+    name = getattr(engine, "name", type(engine).__name__)  # of the runtime it builds for
     return {
         "model": model.sha256,
         "calibration samples": "none" if calibration is None else _samples(calibration),
@@ -39,7 +40,7 @@ def of(
         else _labels(validation.labels()),
         "metric": metric.name,
         "goal": f"a drop of {goal.max_drop!r} at {goal.confidence!r}{', proven' if goal.prove else ''}",
-        "engine": f"{type(engine).__name__}: {engine.ranges}, {engine.repairs}, {engine.steps}, {io}",
+        "engine": f"{name}: {engine.ranges}, {engine.repairs}, {engine.steps}, {io}",
         "versions": ", ".join(_versions()),
     }
 

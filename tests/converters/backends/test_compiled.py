@@ -39,7 +39,7 @@ def tolerance(regressor) -> Callable[..., float]:
 
 
 def test_integers(tolerance):
-    """Four steps; an int16 output of int8 layers is as coarse as these: 257 of its steps are one of theirs."""
+    """Four steps; an int16 output of int8 layers is as coarse as these: 257 steps are one of theirs."""
     assert 4.0 == tolerance("int8", ("RELU", ["x"], "y", "int8", 0.5))
     assert 4.0 == tolerance("int16", ("RELU", ["x"], "y", "int16", 0.5))
     assert 4 * 257 == tolerance("int8", ("QUANTIZE", ["x"], "y", "int16", 0.01))
