@@ -19,8 +19,8 @@ _COMPARES = expanded(decompositions.compared, "int8")
 
 
 def _table(function: Binary) -> Rule:
-    """Looked up, where one operand is constant."""
-    return looked_up(lookup.binary(function), check=lookup.one_constant)
+    """Looked up, in int16 where one operand is constant."""
+    return looked_up(lookup.binary(function), check=lookup.binary_table)
 
 
 RULES: dict[str, Rule] = {
