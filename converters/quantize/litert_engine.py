@@ -11,13 +11,14 @@ from converters.backends.compiled import artifact_of
 from converters.graph.cost import macs_of
 from converters.graph.read import read
 from converters.graph.write import write
-from converters.quantize import quantizer
+from converters.quantize import quantizer, weights
 from converters.quantize.assignment import FLOAT, computes, refusal
 from converters.quantize.engine import Built, Effect, Fallback, Layer, LayerError
 from converters.quantize.layer_errors import layer_errors
 from converters.quantize.prepared import Prepared, Range, copied
 from converters.quantize.ranges import METHODS, choose
 from converters.quantize.repairs import REPAIRS
+from converters.quantize.repairs.base import Context
 from converters.quantize.scheme import MIXED, STATIC, Scheme
 from converters.quantize.sources import WAYS
 from converters.quantize.statistics import Statistics, collect
@@ -67,7 +68,7 @@ class LiteRTEngine:
         self._runtime, self._least_version, self._progress = runtime, least_version, progress
         self._opened, self._rewrites = opened, dict(rewrites or {})
         self._statistics: Statistics | None = None
-        self._made: dict[tuple[str, str, tuple[str, ...]], tuple[Prepared, tuple[Effect, ...]]] = {}
+        self._made: dict[tuple[str, str, tuple[str, ...]], _Repaired] = {}
 
     def layers(self) -> tuple[Layer, ...]:
         """The operators that touch floats, in execution order."""
@@ -85,8 +86,8 @@ class LiteRTEngine:
 
     def build(self, scheme: Scheme) -> Built:
         """The model in that scheme; see `Engine`."""
-        graph, parts = self._quantized(scheme)
-        data = write(graph)
+        parts = self._quantized(scheme)
+        graph, data = parts.graph, write(parts.graph)
         if self._opened is not None and graph is not self._graph:
             from converters.resizing import restated
 
@@ -108,22 +109,22 @@ class LiteRTEngine:
 
     def errors(self, scheme: Scheme, samples: Iterable[Mapping[str, np.ndarray]]) -> tuple[LayerError, ...]:
         """The error of each layer's output; see `Engine`."""
-        quantized, _ = self._quantized(scheme)
-        return layer_errors(self._graph, quantized, self.layers(), samples)
+        static = scheme.precision in STATIC  # repairs change what the tensors of the float graph hold
+        reference = self._repaired(scheme).prepared.graph if static else self._graph
+        return layer_errors(reference, self._quantized(scheme).graph, self.layers(), samples)
 
-    def _quantized(self, scheme: Scheme) -> tuple[Graph, _Parts]:
+    def _quantized(self, scheme: Scheme) -> _Parts:
         if scheme.precision == FLOAT:
-            return self._graph, _Parts((), (), 0)
+            return _Parts(self._graph)
         if scheme.precision not in STATIC:
-            from converters.quantize import weights
-
             graph, fallbacks = weights.apply(self._graph, scheme.precision, runtime=self._runtime)
-            return graph, _Parts((), fallbacks, 0)
-        prepared, effects = self._prepared(scheme)
+            return _Parts(graph, fallbacks=fallbacks)
+        repaired = self._repaired(scheme)
+        prepared = _unclipped(repaired, scheme)
         made = quantizer.applied(prepared, scheme, runtime=self._runtime)
-        return made.graph, _Parts(effects, made.fallbacks, made.widened_channels)
+        return _Parts(made.graph, repaired.effects, made.fallbacks, made.widened_channels)
 
-    def _prepared(self, scheme: Scheme) -> tuple[Prepared, tuple[Effect, ...]]:
+    def _repaired(self, scheme: Scheme) -> _Repaired:
         """The graph with ranges chosen and repairs applied, which schemes share whatever their exceptions.
 
         What the first repairs of a longer list did is taken from where they were applied before.
@@ -131,36 +132,32 @@ class LiteRTEngine:
         key = (scheme.precision, scheme.ranges, scheme.repairs)
         if key not in self._made:
             if scheme.repairs:
-                self._made[key] = self._repaired(scheme)
+                *earlier, name = scheme.repairs
+                before = self._repaired(evolve(scheme, repairs=tuple(earlier)))
+                self._made[key] = self._repair(name, before, scheme)
             else:
-                self._made[key] = Prepared(self._graph, self._chosen(self._calibrated(scheme), scheme)), ()
+                statistics = self._calibrated(scheme)
+                prepared = Prepared(self._graph, _chosen(statistics, scheme))
+                self._made[key] = _Repaired(prepared, statistics, ())
         return self._made[key]
 
-    def _repaired(self, scheme: Scheme) -> tuple[Prepared, tuple[Effect, ...]]:
-        """What the scheme without its last repair is, with that one applied."""
-        from converters.quantize.repairs.base import Context
-
-        *earlier, name = scheme.repairs
+    def _repair(self, name: str, before: _Repaired, scheme: Scheme) -> _Repaired:
         if name not in REPAIRS:
             raise InvalidRequest("unknown repair", got=repr(name), expected=" or ".join(REPAIRS))
-        before, effects = self._prepared(evolve(scheme, repairs=tuple(earlier)))
-        prepared = copied(before)
-        samples = self._samples(scheme)
-        statistics = self._calibrated(scheme)
-        if before.graph is not self._graph and any(effect.changed for effect in effects):
-            statistics = collect(prepared.graph, samples, self._progress)
+        prepared, samples = copied(before.prepared), self._samples(scheme)
 
         def recalibrate() -> None:
             context.statistics = collect(prepared.graph, samples, self._progress)
-            prepared.ranges = self._chosen(context.statistics, scheme)
+            prepared.ranges = _chosen(context.statistics, scheme)
 
-        context = Context(samples, statistics, evolve(scheme, exceptions={}), recalibrate, self._progress)
+        context = Context(
+            samples, before.statistics, evolve(scheme, exceptions={}), recalibrate, self._progress
+        )
         effect = REPAIRS[name](prepared, context)
-        return (prepared if effect.changed else before), (*effects, effect)
-
-    def _chosen(self, statistics: Statistics, scheme: Scheme) -> dict[str, Range]:
-        bits = 16 if scheme.precision == "int16x8" else 8
-        return choose(statistics, scheme.ranges, bits=bits, symmetric=bits == 16)
+        effects = (*before.effects, effect)
+        if not effect.changed:
+            return evolve(before, effects=effects)
+        return _Repaired(prepared, context.statistics, effects)
 
     def _samples(self, scheme: Scheme) -> Calibration:
         if self._calibration is None:
@@ -190,6 +187,37 @@ class LiteRTEngine:
 
 @frozen
 class _Parts:
+    graph: Graph
+    effects: tuple[Effect, ...] = ()
+    fallbacks: tuple[Fallback, ...] = ()
+    widened_channels: int = 0
+
+
+@frozen
+class _Repaired:
+    """A float graph after repairs, the statistics of its activations, and what the repairs did."""
+
+    prepared: Prepared
+    statistics: Statistics
     effects: tuple[Effect, ...]
-    fallbacks: tuple[Fallback, ...]
-    widened_channels: int
+
+
+def _chosen(statistics: Statistics, scheme: Scheme) -> dict[str, Range]:
+    bits = 16 if scheme.precision == "int16x8" else 8
+    return choose(statistics, scheme.ranges, bits=bits, symmetric=bits == 16)
+
+
+def _unclipped(repaired: _Repaired, scheme: Scheme) -> Prepared:
+    """What is to be quantised, with whole ranges for what int16 layers of an int8 model make."""
+    prepared, found = repaired.prepared, repaired.statistics.tensors
+    wider = {name for name, precision in scheme.exceptions.items() if precision == "int16x8"}
+    if not wider or scheme.ranges == METHODS[0]:
+        return prepared
+    ranges = {
+        name: Range(found[name].minimum, found[name].maximum)
+        for operator in prepared.graph.operators
+        if operator.outputs[0] in wider
+        for name in operator.outputs
+        if name in found
+    }
+    return evolve(prepared, ranges={**prepared.ranges, **ranges})

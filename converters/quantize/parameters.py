@@ -7,7 +7,8 @@ import numpy as np
 from converters.quantize.prepared import Range, Rounded
 from device_agent.bundle import Quantization
 
-LEAST_SPAN = 1e-9  # of a range: a tensor that is always 0 has a scale too
+LEAST_SPAN = 1e-9  # of a range
+DEAD_SPAN = 1.0  # of a range that has less: a tensor that is always 0 has a scale too
 GREATEST_BIAS = {
     "int8": 2.0**30,
     "int16x8": 2.0**40,
@@ -25,9 +26,11 @@ def of_range(found: Range, precision: str) -> Quantization:
     https://ai.google.dev/edge/litert/models/quantization_spec
     """
     low, high = min(found.minimum, 0.0), max(found.maximum, 0.0)
+    if high - low < LEAST_SPAN:
+        high = low + DEAD_SPAN
     if precision == "int16x8":
-        return Quantization((float(np.float32(max(-low, high, LEAST_SPAN) / 32767)),), (0,))
-    scale = float(np.float32(max(high - low, LEAST_SPAN) / 255))
+        return Quantization((float(np.float32(max(-low, high) / 32767)),), (0,))
+    scale = float(np.float32((high - low) / 255))
     return Quantization((scale,), (int(np.clip(round(-128 - low / scale), -128, 127)),))
 
 
