@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/operators.md from the registry of lowerings and the rules of quantisation; `--check` only compares."""
+"""Write docs/operators.md from the lowerings and the rules of quantisation; `--check` only compares."""
 
 from __future__ import annotations
 
