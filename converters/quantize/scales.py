@@ -19,6 +19,7 @@ from device_agent.bundle import Quantization
 # what the product of input and weights may be at most in steps of the output: XNNPACK refuses to load a graph
 # with 256 or more, which only an output far below its inputs has (a dead layer)
 MOST_STEPS = 64.0
+WIDE = 4.0  # times as wide as the output: an operator more, for two bits more
 UNBOUNDED = 1e30  # a value past this stands for infinity (what a maximum is padded with): no range holds it
 
 
@@ -74,7 +75,11 @@ class _Groups:
         if rule.same != "all":
             return
         places = data_inputs(rule, self._graph, operator, precision)
-        data = floats(self._graph, [operator.inputs[place] for place in places])
+        data = [
+            name
+            for name in floats(self._graph, [operator.inputs[place] for place in places])
+            if not (rule.selects and self._wide(name, outputs))
+        ]
         members = [*outputs, *(name for name in data if self._joins(name, precision))]
         if not members:
             return
@@ -141,6 +146,14 @@ class _Groups:
 
     def _own(self, name: str) -> Quantization:
         return of_range(self._ranges[name], "int8")
+
+    def _wide(self, name: str, outputs: list[str]) -> bool:
+        """Whether what is selected of a tensor is so much narrower that a copy of its own pays."""
+        if self._graph.constant(name) is not None:
+            return True  # its copy costs nothing
+        held = union([self._ranges[output] for output in outputs])
+        found = self._ranges[name]
+        return found.maximum - found.minimum > WIDE * (held.maximum - held.minimum)
 
     def _offer(self, names: list[str], held: Range, precision: str) -> Quantization:
         """The scale of fixed tensors that a group reads, if it is one and holds the range; else its own."""

@@ -39,6 +39,8 @@ class Rule:
     data as well. `same` says which tensors have one scale and zero-point:
     `all` data and outputs, or `none`. `moves` says that each value of the output is one of the inputs', so
     that an operator with one data input has no precision of its own: it takes that of what is around it.
+    `selects` says that an output is one of the inputs by their order, so that what is cut off from an input
+    before is what would be cut off from the output behind it.
     `fixed` are the parameters of the outputs by precision, where the kernels know only one. `options` are
     what the operator's options become by precision. `check` says why one operator cannot be had in a
     precision, None where it can.
@@ -53,6 +55,7 @@ class Rule:
     computed: tuple[str, ...] = ()
     same: str = "none"
     moves: bool = False
+    selects: bool = False
     fixed: Mapping[str, Quantization] = field(factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     check: Check | None = None

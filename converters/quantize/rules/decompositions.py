@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from converters.quantize.rules.base import Check, Expand
 
 
+def product(expansion: Expansion) -> None:
+    """a * b, broadcast before where the kernel cannot."""
+    making.multiply(
+        expansion, making.operand(expansion, 0), making.operand(expansion, 1), expansion.outputs[0]
+    )
+
+
 def square(expansion: Expansion) -> None:
     """x^2 = x * x."""
     source = making.operand(expansion, 0)
@@ -80,7 +87,7 @@ def divided(expansion: Expansion) -> None:
         span = Range(min(ends), max(ends))
         inverted = making.between(expansion, "inverse", expansion.shape(divisor), span)
         lookup.look_up(expansion, divisor, inverted, functions.inverse)
-    expansion.add("MUL", [numerator, inverted], [made], **making.fused(expansion))
+    making.multiply(expansion, numerator, inverted, made)
 
 
 def clamped(low: float, high: float) -> Expand:
@@ -119,7 +126,7 @@ def prelu(expansion: Expansion) -> None:
     sloped = making.between(
         expansion, "sloped", expansion.shape(made), Range(min(0.0, *ends), max(0.0, *ends))
     )
-    expansion.add("MUL", [below, alpha], [sloped])
+    making.multiply(expansion, below, alpha, sloped)
     making.add(expansion, above, sloped, made)
 
 
@@ -157,7 +164,7 @@ def sum_by_mean(expansion: Expansion) -> None:
     expansion.add("MEAN", [source, expansion.inputs[1]], [mean], **expansion.operator.options)
     factor = parameters.of_range(Range(0.0, float(count)), expansion.precision)
     steps = parameters.rounded(np.array(float(count)), factor, expansion.dtype(made))
-    expansion.add("MUL", [mean, expansion.constant("count", steps, factor)], [made])
+    making.multiply(expansion, mean, expansion.constant("count", steps, factor), made)
 
 
 def argument(expansion: Expansion) -> None:

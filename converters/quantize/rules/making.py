@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from converters.quantize.expansion import Expansion
 
 
+MOST_AXES = 4
+
+
 def fused(expansion: Expansion) -> dict[str, str]:
     """The activation that the operator has within, as an option."""
     return {"fusedActivationFunction": expansion.operator.options.get("fusedActivationFunction", "NONE")}
@@ -71,6 +74,19 @@ def add(expansion: Expansion, a: str, b: str, made: str) -> None:
 def subtract(expansion: Expansion, a: str, b: str, made: str) -> None:
     """a - b."""
     expansion.add("SUB", [a, b], [made], potScaleInt16=False)
+
+
+def multiply(expansion: Expansion, a: str, b: str, made: str) -> None:
+    """a * b; the int16 kernel of tflite-runtime 2.14 ends the process where it broadcasts over five axes."""
+    shape = expansion.shape(made)
+    factors = [a, b]
+    if expansion.building.runtime == "tflite" and len(shape) > MOST_AXES and expansion.dtype(a) == "int16":
+        for place, name in enumerate(factors):
+            if expansion.shape(name) != shape:
+                factors[place] = placed(expansion, f"whole{place}", shape, name)
+                sizes = integer(expansion, "whole_shape", *shape)
+                expansion.add("BROADCAST_TO", [name, sizes], [factors[place]])
+    expansion.add("MUL", factors, [made], **fused(expansion))
 
 
 def transposed(expansion: Expansion, source: str, order: Sequence[int], what: str) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from converters.quantize.rules.base import Expand
 
 _SAME = Rule(same="all")
+_SELECTS = Rule(same="all", selects=True)
 _MOVES = Rule(same="all", moves=True)
 
 
@@ -34,16 +35,16 @@ RULES: dict[str, Rule] = {
     "FILL": expanded(rearrangements.filled, check=decompositions.has_constant(1, "value")),
     "GATHER": _MOVES,
     "GATHER_ND": _MOVES,
-    "MAXIMUM": _SAME,
-    "MAX_POOL_2D": _SAME,
-    "MINIMUM": _SAME,
+    "MAXIMUM": _SELECTS,
+    "MAX_POOL_2D": _SELECTS,
+    "MINIMUM": _SELECTS,
     "MIRROR_PAD": _MOVES,
     "ONE_HOT": _SAME.only("int8"),
     "PACK": _MOVES,
     "PAD": _MOVES,
     "PADV2": _MOVES,
-    "REDUCE_MAX": _SAME,
-    "REDUCE_MIN": _SAME,
+    "REDUCE_MAX": _SELECTS,
+    "REDUCE_MIN": _SELECTS,
     "RESHAPE": _MOVES,
     "RESIZE_BILINEAR": _SAME,
     "RESIZE_NEAREST_NEIGHBOR": _MOVES,

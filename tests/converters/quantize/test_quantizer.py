@@ -324,3 +324,16 @@ def test_quantising_changes_nothing_else(conv_graph, samples, prepared):
     files = [write(apply(found, Scheme(io="float", exceptions={"z": "int16x8"}))[0]) for _ in range(2)]
     assert before == found
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(("low", "kinds"), [(-1e6, ["MAXIMUM"]), (-0.01, ["QUANTIZE", "MAXIMUM"])])
+def test_what_is_clipped_takes_the_range_that_is_left(graph_of, prepared, normal, low, kinds):
+    """A bound out of the way takes no room; what is far wider than what is left of it is cut off before."""
+    tensors = {"x": (1, 8), "minus": np.array(-1.0), "c": (1, 8), "low": np.array(low), "y": (1, 8)}
+    tensors |= {"zero": np.array(0.0), "d": (1, 8)}
+    rows = [("MAXIMUM", ["x", "zero"], ["c"]), ("MUL", ["c", "minus"], ["d"], dict(DENSE))]
+    rows.append(("MAXIMUM", ["d", "low"], ["y"]))
+    graph, calibration = graph_of(tensors, rows, ["x"], ["y"]), normal({"x": (1, 8)})
+    made, _ = apply(prepared(graph, calibration), Scheme())
+    assert ["MAXIMUM", "MUL", *kinds] == types(made)
+    assert snr_db(graph, made, calibration) > 30

@@ -142,6 +142,7 @@ def _binary() -> list[Case]:
             Case(kind, (x, floats(8, low=-2, high=2))),
             Case(kind, (x, number(0.7)), label="scalar"),
             Case(kind, (real(2, 6, low=-2, high=9), real(2, 6, low=-2, high=9)), label="matrix"),
+            Case(kind, (real(2, 3, 2, 2, 4), real(2, 3, 1, 1, 4, low=-1, high=4)), label="five axes"),
         ]
         if fuses:
             found.append(Case(kind, (x, other), {"fusedActivationFunction": "RELU"}, label="relu"))
@@ -150,6 +151,7 @@ def _binary() -> list[Case]:
     # one step of a divisor of 0.5 is 3 % of it, and of the quotient
     found += [
         Case("DIV", (x, positive)),
+        Case("DIV", (x, real(1, 4, 1, 1, low=0.5, high=2)), label="broadcast"),
         Case("DIV", (x, number(3.0)), label="scalar"),
         Case("DIV", (x, floats(8, low=0.5, high=2))),
         Case("DIV", (number(1.0), positive), label="inverse"),
@@ -166,6 +168,7 @@ def _binary() -> list[Case]:
     for kind in ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"):
         found.append(Case(kind, (x, evolve(x)), {}, ("bool",), (0, 0)))
         found.append(Case(kind, (x, floats(8, low=-2, high=2)), {}, ("bool",), (0, 0)))
+        found.append(Case(kind, (x, evolve(other, shape=(1, 1, 5, 8))), {}, ("bool",), (0, 0)))
     return found
 
 
