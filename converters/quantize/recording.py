@@ -47,28 +47,20 @@ class Recording:
 
     def pairs(self, data: Calibration) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """Each sample of the data that was recorded, with the source's outputs."""
+        yield from zip(spread(data, self.limit), self.outputs(), strict=True)
+
+    def outputs(self) -> Iterator[dict[str, np.ndarray]]:
+        """The source's outputs alone, of each sample that was recorded; read only."""
         import numpy as np
 
         place = 0
-        for sample, kinds in zip(spread(data, self.limit), self._kinds, strict=True):
+        for kinds in self._kinds:
             self._file.seek(place)  # another pass may be under way
-            outputs = {
+            yield {
                 name: np.frombuffer(self._file.read(size), dtype).reshape(shape)
                 for name, dtype, shape, size in kinds
             }
             place += sum(size for *_, size in kinds)
-            yield sample, outputs
-
-    def outputs(self) -> Iterator[dict[str, np.ndarray]]:
-        """The source's outputs alone, of each sample that was recorded."""
-        import numpy as np
-
-        place, end = 0, self._file.seek(0, 2)
-        while place < end:
-            self._file.seek(place)
-            outputs = {name: np.load(self._file, allow_pickle=False) for name in self._names}
-            place = self._file.tell()
-            yield outputs
 
 
 def recorded(model: Model, data: Calibration, limit: int, progress: Progress = silent) -> Recording:
