@@ -23,6 +23,7 @@ class Building:
     """
 
     source: Graph
+    runtime: str = "litert"
     tensors: dict[str, GraphTensor] = field(factory=dict)
     operators: list[GraphOperator] = field(factory=list)
     _copies: dict[tuple[str, str, Quantization | None], str] = field(factory=dict)
@@ -92,9 +93,31 @@ class Building:
         if key not in self._copies:
             made = self._unused(f"{name}/{dtype}")
             self.tensors[made] = evolve(held, name=made, dtype=dtype, quantization=quantization)
-            self.operator("DEQUANTIZE" if dtype == FLOAT else "QUANTIZE", [name], [made])
+            if dtype == FLOAT:
+                self.operator("DEQUANTIZE", [name], [made])
+            else:
+                self.requantized(name, made)
             self._copies[key] = made
         return self._copies[key]
+
+    def requantized(self, name: str, made: str, sources: tuple[int, ...] = ()) -> None:
+        """Give a tensor's values in the dtype and the parameters of another that was made for it.
+
+        QUANTIZE does it, but from int8 to int16 on tflite-runtime 2.14: there they are looked up.
+        """
+        held, wanted = self.tensors[name], self.tensors[made]
+        known, asked = held.quantization, wanted.quantization
+        if (self.runtime, held.dtype, wanted.dtype) != ("tflite", "int8", "int16") or not (known and asked):
+            self.operator("QUANTIZE", [name], [made], sources=sources)
+            return
+        values = (np.arange(-128, 128) - known.zero_point[0]) * known.scale[0]
+        table = self.constant(f"{made}/table", parameters.rounded(values, asked, "int16"), asked)
+        half = self.constant(f"{made}/offset", np.array(128, np.int32), None)
+        wide = self.activation(f"{made}/wide", held.shape, "int32", None)
+        place = self.activation(f"{made}/place", held.shape, "int32", None)
+        self.operator("CAST", [name], [wide], {"inDataType": "INT8", "outDataType": "INT32"}, sources)
+        self.operator("ADD", [wide, half], [place], sources=sources)
+        self.operator("GATHER", [table, place], [made], {"axis": 0}, sources)
 
     def read(self, outputs: Collection[str]) -> tuple[dict[str, GraphTensor], list[GraphOperator]]:
         """What these outputs need, and the public inputs: an expansion may leave operands unread."""

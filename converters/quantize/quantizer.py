@@ -65,7 +65,7 @@ class _Making:
         self._prepared, self._assignment, self._scales = prepared, assignment, found
         self._runtime = runtime
         self._graph = prepared.graph
-        self._building = Building(prepared.graph)
+        self._building = Building(prepared.graph, runtime)
         self.widened = 0
 
     def inputs(self) -> None:
