@@ -250,11 +250,7 @@ def test_what_is_not_homogeneous_stops(builtin, case, seeded):
 
 
 def test_a_channel_that_never_wakes_is_a_usual_one(tower, case, seeded):
-<<<<<<< HEAD
     """A channel that is 0 in calibration is scaled as the others are, and does not set the step."""
-=======
-    """A channel that is 0 in calibration is scaled as the others are: it sets no step."""
->>>>>>> int
     outlier(tower, 0, 1)
     for place in (1, 2):
         tensor = tower.tensors[tower.operators[0].inputs[place]]
