@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from converters import registry, resizing
+from converters import accuracy, registry, resizing
 from converters.artifact import Artifact
 from converters.memory import hand_back
 from converters.model import Model
+from converters.partition.precisions import calibrated
 from converters.partition.types import Plan, Recipe, planned_inputs
+from converters.quantize import plausibility
 from converters.quantize.calibration import Calibration
 from converters.quantize.divergence import located
 from converters.quantize.fidelity import (
@@ -29,13 +31,26 @@ from converters.quantize.fidelity import (
 )
 from converters.quantize.quiet import quiet
 from converters.quantize.recording import Recording, recorded
+from converters.quantize.scheme import AUTO
+from converters.quantize.sources import WAYS
 from device_agent import codec, runtimes
-from device_agent.bundle import TensorSpec
-from device_agent.errors import FidelityError, InvalidModel, InvalidRequest, UnsupportedOperator
+from device_agent.bundle import Preprocessing, TensorSpec
+from device_agent.errors import (
+    CalibrationError,
+    FidelityError,
+    InvalidModel,
+    InvalidRequest,
+    UnsupportedOperator,
+)
 from device_agent.tensors import Tensor, pack
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from converters.backends.base import Backend
+    from converters.progress import Progress
+    from converters.quantize.search import Search
+    from converters.quantize.validation import Validation
 
 FIDELITY_SAMPLES = 200  # enough for a steady SNR; more would only make `convert` wait
 GOLDEN_SAMPLES = 4
@@ -51,6 +66,8 @@ class Conversion:
     quantised before. A fidelity is None where the runtime computes nothing (the null runtime). Golden inputs
     and outputs are safetensors blobs with tensors named `<sample>/<tensor>`, as the host computed them.
     `notes` are what a user should know of the model and the data it was made with: too few samples, a cast.
+    `search` is what a search found, None where the plan asked for none; `plan` is then what was carried out.
+    `preprocessing` is how images became the model's input, None where it was not made with images.
     """
 
     model: Model
@@ -63,6 +80,8 @@ class Conversion:
     golden_outputs: bytes = field(repr=False)
     golden_samples: int
     notes: tuple[str, ...] = ()
+    search: Search | None = None
+    preprocessing: Preprocessing | None = None
 
 
 def convert(
@@ -70,12 +89,14 @@ def convert(
     plan: Plan,
     *,
     calibration: Calibration | None,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
+    validation: Validation | None = None,
+    resume: Path | None = None,
 ) -> Conversion:
     """Compile `model` as `plan` says and measure what that did to it; see `edge_sdk.convert`.
 
-    Without calibration data a float32 conversion is compared on generated inputs, and says so in
-    `Fidelity.data`; an int8 one is refused.
+    Without calibration data a conversion that needs none is compared on generated inputs, and says so in
+    `Fidelity.data`; one that does is refused.
     """
     if plan.model_sha256 != model.sha256:
         raise InvalidRequest("the plan was made for another model", got=plan.model, expected=model.path.name)
@@ -85,11 +106,18 @@ def convert(
         raise refused(plan)
     backend = registry.backend(plan.segments[0].backend)
     kept = model.quantized is not None  # there is nothing to quantise, and no other form of it
+    asked = plan.recipe
+    searches = asked.precision == AUTO or (asked.accuracy is not None and asked.precision != "float32")
+    if backend.computes and not kept:
+        _check_samples(plan, calibration, searches=searches)
     fidelity = baseline_fidelity = None
     data, expected = calibration or generated(model), None
+    notes = model.notes + data.notes
     if backend.computes:
         # before anything is compiled: the source's runtime and the target's never hold weights together
         data, expected = _sources_outputs(model, calibration)
+        if calibration is not None:
+            notes += plausibility.notes(model, data, expected.outputs())
     baseline = backend.compile(model, plan.recipe if kept else Recipe("float32", "float"), None, progress)
     hand_back()
     if expected is not None:
@@ -104,14 +132,22 @@ def convert(
         if model.dynamic:
             check_resized(model, baseline)
         baseline = with_seen_range(baseline, baseline_fidelity)
+    search: Search | None = None
+    left: tuple[str, ...] = ()
     if kept or plan.recipe.precision == "float32":
         artifact, fidelity = baseline, baseline_fidelity
     else:
-        artifact = backend.compile(model, plan.recipe, calibration, progress)
+        if searches and calibration is not None:
+            found = accuracy.find(
+                model, plan, backend, calibration, validation, resume=resume, progress=progress
+            )
+            search, artifact, plan = found.search, found.built.artifact, found.plan
+        else:
+            artifact, left = _compiled(backend, model, plan, calibration, progress)
         if expected is not None:
             fidelity = compare(artifact, expected.reference, data.source, expected.pairs(data))
     golden_inputs, golden_outputs, count = golden(artifact, data)
-    return Conversion(
+    made = Conversion(
         model=model,
         plan=plan,
         artifact=artifact,
@@ -121,8 +157,39 @@ def convert(
         golden_inputs=golden_inputs,
         golden_outputs=golden_outputs,
         golden_samples=count,
-        notes=model.notes + data.notes,
+        notes=notes + left,
+        search=search,
+        preprocessing=data.preprocessing,
     )
+    if search is not None and not search.met:
+        error = accuracy.missed(search, model.path.name)
+        error.best = made
+        raise error
+    return made
+
+
+def _compiled(
+    backend: Backend, model: Model, plan: Plan, calibration: Calibration | None, progress: Progress
+) -> tuple[Artifact, tuple[str, ...]]:
+    """The model as the plan says, and a note of operators that cannot be in its precision."""
+    engine = backend.engine(model, calibration, progress)
+    if engine is None:
+        return backend.compile(model, plan.recipe, calibration, progress), ()
+    built = engine.build(plan.recipe.scheme)
+    accuracy.check_fallbacks(built, plan.recipe)
+    return built.artifact, tuple(
+        f"{each.type} {each.layer!r} is in {each.precision}, not in {plan.recipe.precision}: {each.reason}"
+        for each in built.fallbacks
+    )
+
+
+def _check_samples(plan: Plan, calibration: Calibration | None, *, searches: bool) -> None:
+    """Refuse what needs samples and has none, before anything is made."""
+    precision = plan.recipe.precision
+    if calibration is None and calibrated(precision):
+        raise CalibrationError(f"{precision} needs calibration data, and none was given", next_step=WAYS)
+    if calibration is None and searches:
+        raise CalibrationError("accuracy is judged on samples, and none were given", next_step=WAYS)
 
 
 def refused(plan: Plan) -> UnsupportedOperator:

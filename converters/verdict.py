@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Mapping
+
+from attrs import evolve, field, frozen
 
 
 @frozen
@@ -21,6 +23,8 @@ class Verdict:
     limit: str | None = None
     help: str | None = None
     becomes: tuple[str, ...] = ()  # of a yes: the compiled operators that compute it; none where it is folded
+    # of a yes: by precision what it computes in, where that is not one kernel of that precision
+    integer: Mapping[str, str] = field(factory=dict)
 
     @classmethod
     def yes(
@@ -42,6 +46,10 @@ class Verdict:
     ) -> Verdict:
         """It cannot be handled; `reason` says why."""
         return cls(False, reason, operator, place, got, limit, help)
+
+    def with_integer(self, integer: Mapping[str, str]) -> Verdict:
+        """The same with what it computes in by precision."""
+        return evolve(self, integer=dict(integer))
 
     def __str__(self) -> str:
         """One line: operator, place, reason, got, limit, help."""

@@ -188,9 +188,20 @@ class MetricError(EdgeError):
 
 
 class AccuracyMissed(EdgeError):
-    """No candidate keeps the accuracy that was asked for; the best one found is kept, nothing is deployed."""
+    """No candidate keeps the accuracy that was asked for; the best one found is kept, nothing is deployed.
+
+    `best` is the conversion that came nearest, None on the wire. A command that has made a report of it puts
+    its JSON in `report`.
+    """
 
     code, exit_code, http_status = "accuracy_missed", 15, 422
+    best: Any = None
+    report: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The error, and the report under `report` where there is one."""
+        body = super().to_json()
+        return body if self.report is None else {**body, "report": self.report}
 
 
 class BudgetExceeded(EdgeError):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from converters.partition.types import Plan
     from converters.preflight import Preflight
     from converters.quantize.fidelity import Fidelity
+    from converters.quantize.search import Search
     from converters.verdict import Verdict
     from device_agent import __version__
     from device_agent.bundle import Bundle, TensorSpec
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         plan,
         sign,
     )
+    from edge_sdk.quantization import Quantization, quantize
     from edge_sdk.signature import Signature
     from targets.schema import Target
 
@@ -63,6 +65,8 @@ _HOMES = {
     "Optimization": "converters.optimize",
     "Plan": "converters.partition.types",
     "Preflight": "converters.preflight",
+    "Quantization": "edge_sdk.quantization",
+    "Search": "converters.quantize.search",
     "Selector": "device_agent.statement",
     "Signature": "edge_sdk.signature",
     "Target": "targets.schema",
@@ -79,6 +83,7 @@ _HOMES = {
     "optimize": "edge_sdk.pipeline",
     "pack": "edge_sdk.pipeline",
     "plan": "edge_sdk.pipeline",
+    "quantize": "edge_sdk.quantization",
     "sign": "edge_sdk.pipeline",
 }
 
@@ -96,6 +101,8 @@ __all__ = [
     "Optimization",
     "Plan",
     "Preflight",
+    "Quantization",
+    "Search",
     "Selector",
     "Signature",
     "Target",
@@ -112,6 +119,7 @@ __all__ = [
     "optimize",
     "pack",
     "plan",
+    "quantize",
     "sign",
 ]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from attrs import evolve
+
 from converters.convert import Conversion
 from device_agent import codec
 from device_agent.bundle import (
@@ -12,11 +14,14 @@ from device_agent.bundle import (
     GOLDEN_OUTPUTS_TYPE,
     MODEL_TYPE,
     PLAN_TYPE,
+    SIGNATURE_FILE,
+    STATEMENT_FILE,
     Bundle,
     BundleConfig,
     check_name,
     write_bundle,
 )
+from edge_sdk.staging import staged
 
 
 def pack(conversion: Conversion, path: Path, *, name: str | None = None) -> Bundle:
@@ -35,6 +40,7 @@ def pack(conversion: Conversion, path: Path, *, name: str | None = None) -> Bund
         source_sha256=conversion.model.sha256,
         precision=artifact.precision,
         golden_samples=conversion.golden_samples,
+        preprocessing=conversion.preprocessing,
     )
     layers = {
         artifact.title: (MODEL_TYPE, artifact.data),
@@ -42,7 +48,9 @@ def pack(conversion: Conversion, path: Path, *, name: str | None = None) -> Bund
         "golden_outputs.safetensors": (GOLDEN_OUTPUTS_TYPE, conversion.golden_outputs),
         "plan.json": (PLAN_TYPE, codec.dumps(plan, indent=1).encode()),
     }
-    return write_bundle(path, config, layers)
+    with staged(path, "bundle", replaced=(STATEMENT_FILE, SIGNATURE_FILE)) as place:
+        made = write_bundle(place, config, layers)
+    return evolve(made, path=path)
 
 
 def deployment_name(model_name: str) -> str:

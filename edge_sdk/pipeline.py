@@ -120,28 +120,57 @@ def optimize(path: str | Path, output: str | Path | None = None, *, fix_shapes: 
     return made
 
 
-def plan(model: Model, target: Target | str, *, precision: str = "int8", io: str = "integer") -> Plan:
+def plan(
+    model: Model,
+    target: Target | str,
+    *,
+    precision: str = "auto",
+    io: str = "integer",
+    metric: str | None = None,
+    max_drop: float | None = None,
+    confidence: float = 0.95,
+    prove: bool = False,
+    ranges: str | None = None,
+    repairs: Sequence[str] | None = None,
+    time_budget: float | None = None,
+    memory_budget: int | None = None,
+    judge: bool = False,
+) -> Plan:
     """Decide what becomes of a model on a target; writes nothing and opens no socket.
 
     Args:
         model: from `load`.
         target: a board, its name (`rpi4`) or the path of a board file.
-        precision: `int8` (full-integer, per-channel weights) or `float32`.
-        io: whether an int8 model's own inputs and outputs are `integer` or `float`.
+        precision: `auto` (full-integer int8, and more where that costs accuracy), `int8`, `int16x8`,
+            `dynamic`, `weight-int8`, `weight-int4`, `float16` or `float32`.
+        io: whether the inputs and outputs of a model that computes in integers are `integer` or `float`.
+        metric: what accuracy is: a name or `module:function`; by the data and the outputs if None.
+        max_drop: how much worse than float the result may be, in the metric's unit; the metric's own default
+            if None.
+        confidence: of the bounds of the drop.
+        prove: the upper bound of the drop must be within `max_drop`, not only the drop itself.
+        ranges: how the ranges of activations are chosen: `minmax`, `percentile`, `mse` or `octav`.
+        repairs: what is mended before rounding; `auto` tries each of them, all that it knows if None.
+        time_budget: seconds after which a search stops.
+        memory_budget: bytes of this process that a search may take.
+        judge: judge a named precision too; `metric`, `max_drop` or `prove` ask for that as well.
 
     Returns:
         The plan; `plan.refusals` holds what cannot be done and why, empty if all can.
 
     Raises:
         UnknownTarget: no board of that name.
-        InvalidRequest: an unknown precision or kind of ends.
+        InvalidRequest: an unknown precision, kind of ends, range method or repair, or a senseless number.
     """
     from converters.partition import planner
-    from converters.partition.types import Recipe
+    from converters.partition.types import Accuracy, Recipe
     from targets.schema import load_target
 
     board = load_target(target) if isinstance(target, str) else target
-    recipe = Recipe(precision, "float" if precision == "float32" else io)
+    asked = Accuracy(metric, max_drop, confidence, prove, time_budget, memory_budget)
+    judged = judge or precision == "auto" or metric is not None or max_drop is not None or prove
+    named = None if repairs is None else tuple(repairs)
+    recipe = Recipe(precision, io, ranges, named, accuracy=asked if judged else None)
     return planner.plan(model, board, recipe=recipe)
 
 
@@ -176,6 +205,9 @@ def convert(
     *,
     calibration: CalibrationSource | None = None,
     preprocessing: Path | None = None,
+    validation: CalibrationSource | None = None,
+    labels: Any = None,
+    resume: str | Path | None = None,
     progress: Progress = silent,
 ) -> Conversion:
     """Make the compiled model a plan describes, and compare it with the source model.
@@ -184,8 +216,11 @@ def convert(
         model: from `load`.
         plan: from `plan`, for this model.
         calibration: an `.npz` or `.npy` file, a folder of images, `module:function`, or arrays
-            (`float32[N, ...]` or a dict of them by input name). Needed for int8.
+            (`float32[N, ...]` or a dict of them by input name). Needed where activations are quantised.
         preprocessing: how images become inputs (a TOML file); `preprocessing.toml` in the folder if None.
+        validation: samples that accuracy is judged on, as `calibration`; the calibration samples if None.
+        labels: of the validation samples: a file or an array, `[N, ...]`; a file of samples may hold them.
+        resume: a file that keeps what a search tried, to go on from there.
         progress: called as `progress(what, done, total)`.
 
     Raises:
@@ -193,14 +228,33 @@ def convert(
         CalibrationError: calibration data is needed and absent, or does not fit the model.
         QuantizationError: the model cannot be quantised as planned.
         FidelityError: the converted float model does not compute what the source model computes.
+        MetricError: the metric cannot judge the model with these labels.
+        AccuracyMissed: no candidate keeps the accuracy that the plan asks for; `best` of the error is the
+            conversion that came nearest.
+        BudgetExceeded: the search does not fit the memory it may use.
     """
     from converters.convert import convert as run
     from converters.quantize.calibration import load_calibration
+    from device_agent.errors import InvalidRequest
 
-    samples = None
+    samples = judged = None
     if calibration is not None:
-        samples = load_calibration(calibration, model, preprocessing=preprocessing)
-    return run(model, plan, calibration=samples, progress=progress)
+        samples = load_calibration(calibration, model, preprocessing=preprocessing, progress=progress)
+    given = calibration if validation is None and labels is not None else validation
+    if given is not None:
+        from converters.quantize.validation import load_validation
+
+        judged = load_validation(given, model, labels=labels, preprocessing=preprocessing)
+    elif labels is not None:
+        raise InvalidRequest("labels without samples", next_step="Give the samples they are of.")
+    return run(
+        model,
+        plan,
+        calibration=samples,
+        validation=judged,
+        resume=None if resume is None else Path(resume),
+        progress=progress,
+    )
 
 
 def pack(conversion: Conversion, path: str | Path, *, name: str | None = None) -> Bundle:

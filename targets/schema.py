@@ -13,6 +13,11 @@ from attrs import frozen
 from device_agent import codec
 from device_agent.errors import FileMissing, InvalidRequest, InvalidTarget, UnknownTarget
 
+# what a processor may compute in. The precisions of models follow from it (converters.partition.precisions):
+# one with int8 and float32 is taken to have the kernels of all of them, 16 bits included, as a CPU's runtime
+# does; an NPU that has no float is only int8, and int16x8 where it names int16.
+DTYPES = ("int8", "int16", "float16", "float32")
+
 
 @frozen
 class Processor:
@@ -21,7 +26,7 @@ class Processor:
     name: str  # cpu, gpu, npu
     kind: str  # what it is, for people: "4x Cortex-A72 1.5 GHz"
     backend: str  # the name of a converter backend: litert, null
-    dtypes: tuple[str, ...]  # what it computes in, best first
+    dtypes: tuple[str, ...]  # what it computes in, of DTYPES and best first
 
 
 @frozen
@@ -93,6 +98,14 @@ def _parse(text: str, *, where: str, name: str) -> Target:
         raise InvalidTarget(e.what, where=where, got=e.got) from e
     if not target.processors:
         raise InvalidTarget("a board needs at least one processor", where=where, got="processors = []")
+    unknown = [dtype for p in target.processors for dtype in p.dtypes if dtype not in DTYPES]
+    if unknown:
+        raise InvalidTarget(
+            "a processor computes in an unknown dtype",
+            where=where,
+            got=f"dtypes = [{unknown[0]!r}]",
+            expected=" or ".join(DTYPES),
+        )
     missing = [p.backend for p in target.processors if p.backend not in target.runtimes]
     if missing:
         raise InvalidTarget(

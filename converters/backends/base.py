@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from converters.model import Model
     from converters.partition.types import Recipe
     from converters.quantize.calibration import Calibration
+    from converters.quantize.engine import Engine
     from converters.verdict import Verdict
 
 
@@ -37,5 +38,13 @@ class Backend(Protocol):
             UnsupportedOperator: an operator was refused by `judge`.
             CalibrationError: `recipe` needs calibration and it is None or does not fit.
             QuantizationError: the model cannot be quantised as `recipe` says.
+        """
+        ...
+
+    def engine(self, model: Model, calibration: Calibration | None, progress: Progress) -> Engine | None:
+        """What builds a float model in any scheme; None where there is nothing to choose between.
+
+        Raises:
+            UnsupportedOperator: an operator was refused by `judge`.
         """
         ...

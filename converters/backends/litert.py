@@ -44,14 +44,19 @@ class LiteRTBackend:
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """What each source operator becomes after all rewrites, or why it cannot be lowered."""
+        from converters.quantize.coverage import integer_forms
+
         graph, verdicts = registry.reader(model.format).lower(model)
         if graph is None:
             return verdicts
         before = _by_source(graph)
         rewrite(graph, model)
         after = _by_source(graph)
+        integer = integer_forms(graph, self.name) if model.quantized is None else {}
         explained = [
-            _explained(operator, verdict, before[operator.index], after[operator.index])
+            _explained(operator, verdict, before[operator.index], after[operator.index]).with_integer(
+                integer.get(operator.index, {})
+            )
             for operator, verdict in zip(model.operators, verdicts, strict=True)
         ]
         opened = resizing.opened(model) if model.dynamic else None
@@ -65,12 +70,9 @@ class LiteRTBackend:
         """The model as a `.tflite` file with the signature `serving_default`."""
         from converters.backends.compiled import artifact_of
         from converters.graph.write import write
-        from converters.quantize.scheme import Scheme
 
         if model.quantized is None:
-            return (
-                self.engine(model, calibration, progress).build(Scheme(recipe.precision, recipe.io)).artifact
-            )
+            return self.engine(model, calibration, progress).build(recipe.scheme).artifact
         lowered = _lowered(model, progress)
         return artifact_of(
             lowered.graph,

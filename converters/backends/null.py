@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from converters.partition.types import Recipe
     from converters.progress import Progress
     from converters.quantize.calibration import Calibration
+    from converters.quantize.engine import Engine
 
 
 class NullBackend:
@@ -57,6 +58,15 @@ class NullBackend:
             tolerance={spec.name: 0.0 for spec in model.outputs},
             rewrites={},
         )
+
+    def engine(
+        self,
+        model: Model,  # noqa: ARG002 - part of `Backend`, as the others
+        calibration: Calibration | None,  # noqa: ARG002
+        progress: Progress,  # noqa: ARG002
+    ) -> Engine | None:
+        """None: a null model has nothing to quantise."""
+        return None
 
 
 backend = NullBackend()

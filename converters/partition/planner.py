@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from converters import registry
+from converters.partition.precisions import precisions_of, settled
 from converters.partition.types import (
-    IO_KINDS,
-    PRECISIONS,
+    ASKED,
     Plan,
     PlannedOperator,
     Recipe,
     Segment,
+    ends_of,
     planned_inputs,
 )
+from converters.quantize.scheme import AUTO, IO_KINDS, PRECISIONS
 from device_agent.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from converters.model import Model
     from converters.verdict import Verdict
     from targets.schema import Processor, Target
+
+SEARCHED = "in what the search gives it"
+_LIMITS = {
+    "max_drop": "0 or more",
+    "confidence": "between 0.5 and 1",
+    "time_budget": "seconds, more than 0",
+    "memory_budget": "bytes, more than 0",
+}
 
 
 def plan(model: Model, target: Target, *, recipe: Recipe) -> Plan:
@@ -34,50 +45,107 @@ def plan(model: Model, target: Target, *, recipe: Recipe) -> Plan:
     Args:
         model: the model to place.
         target: the board.
-        recipe: the precision asked for.
+        recipe: the precision asked for; `auto` becomes what it means for the model and the processor.
 
     Raises:
         InvalidRequest: an unknown precision or io, no processor of the board computes in it, or the model
             is quantised already and otherwise.
     """
-    _check(recipe, target)
-    if recipe.precision == "float32":
-        recipe = evolve(recipe, io="float")
+    _check(recipe)
     if model.quantized is not None:
         recipe = _kept(model, recipe)
-    candidates = [processor for processor in target.processors if recipe.precision in processor.dtypes]
+    recipe = evolve(recipe, io=ends_of(recipe.precision, recipe.io))
+    candidates: list[tuple[Processor, Recipe]] = []
+    for processor in target.processors:
+        own = settled(recipe, processor, computes=registry.backend(processor.backend).computes)
+        if own is not None:
+            candidates.append((processor, evolve(own, io=ends_of(own.precision, own.io))))
+    if not candidates:
+        raise _unable(recipe, target)
     verdicts: dict[str, tuple[Verdict, ...]] = {}
-    for processor in candidates:
+    for processor, _ in candidates:
         verdicts[processor.name] = registry.backend(processor.backend).judge(model)
         if all(verdict.ok for verdict in verdicts[processor.name]):
             break
     # min() takes the first of equals: the order of preference decides
-    chosen = min(
-        (processor for processor in candidates if processor.name in verdicts),
-        key=lambda processor: sum(not verdict.ok for verdict in verdicts[processor.name]),
+    chosen, own = min(
+        (candidate for candidate in candidates if candidate[0].name in verdicts),
+        key=lambda candidate: sum(not verdict.ok for verdict in verdicts[candidate[0].name]),
     )
-    return _plan(model, target, recipe, chosen, verdicts[chosen.name])
+    return _plan(model, target, own, chosen, verdicts[chosen.name])
 
 
-def _check(recipe: Recipe, target: Target) -> None:
-    for what, got, known in (("precision", recipe.precision, PRECISIONS), ("io", recipe.io, IO_KINDS)):
+def carried_out(plan: Plan, recipe: Recipe, precisions: Mapping[str, str]) -> Plan:
+    """A plan whose search has ended, as what it ended with.
+
+    Args:
+        plan: that asked for a search.
+        recipe: what was made.
+        precisions: of source operators, by name, that compute in another than the recipe's.
+    """
+    operators = tuple(
+        evolve(
+            operator,
+            reason=operator.reason.replace(SEARCHED, f"in {precisions.get(operator.name, recipe.precision)}"),
+        )
+        for operator in plan.operators
+    )
+    return evolve(plan, recipe=recipe, operators=operators)
+
+
+def _check(recipe: Recipe) -> None:
+    from converters.quantize.ranges import METHODS
+    from converters.quantize.repairs import REPAIRS
+
+    for what, got, known in (("precision", recipe.precision, ASKED), ("io", recipe.io, IO_KINDS)):
         if got not in known:
             raise InvalidRequest(f"unknown {what}", got=repr(got), expected=" or ".join(known))
-    able = sorted({dtype for processor in target.processors for dtype in processor.dtypes})
-    if recipe.precision not in able:
+    ranges = () if recipe.ranges is None else (recipe.ranges,)
+    for what, names, has in (
+        ("way to choose ranges", ranges, METHODS),
+        ("repair", recipe.repairs or (), tuple(REPAIRS)),
+    ):
+        unknown = [name for name in names if name not in has]
+        if unknown:
+            raise InvalidRequest(f"unknown {what}", got=repr(unknown[0]), expected=" or ".join(has))
+    asked = recipe.accuracy
+    if asked is None:
+        return
+    if recipe.precision == "float32":
         raise InvalidRequest(
-            f"no processor of {target.name} computes in {recipe.precision}",
-            where=target.name,
-            got=recipe.precision,
-            expected=" or ".join(able),
-            next_step="Choose one of them with `--precision`, or another board: `edge targets list`.",
+            "float32 loses nothing that could be judged",
+            got="a metric or limit for float32",
+            next_step="`edge convert --precision float32` keeps the model as it is.",
         )
+    limits = {
+        "max_drop": asked.max_drop is None or asked.max_drop >= 0,
+        "confidence": 0.5 < asked.confidence < 1,
+        "time_budget": asked.time_budget is None or asked.time_budget > 0,
+        "memory_budget": asked.memory_budget is None or asked.memory_budget > 0,
+    }
+    for name, good in limits.items():
+        if not good:
+            raise InvalidRequest(
+                f"{name} makes no sense", got=str(getattr(asked, name)), expected=_LIMITS[name]
+            )
+
+
+def _unable(recipe: Recipe, target: Target) -> InvalidRequest:
+    """The error that says what the board's processors can do instead."""
+    able = {name for processor in target.processors for name in precisions_of(processor)}
+    return InvalidRequest(
+        f"no processor of {target.name} computes in {recipe.precision}",
+        where=target.name,
+        got=recipe.precision,
+        expected=" or ".join(name for name in PRECISIONS if name in able) or "nothing that can be made",
+        next_step="Choose one of them with `--precision`, or another board: `edge targets list`.",
+    )
 
 
 def _kept(model: Model, recipe: Recipe) -> Recipe:
     """The recipe of a model that is quantised already: the one that it was made by, or a refusal."""
     kept = "int8" if model.quantized == "full" else "float32"
-    if recipe.precision != kept:
+    if recipe.precision not in (kept, AUTO):
         raise InvalidRequest(
             "the model is quantised already, and what that rounded away cannot be brought back"
             if model.quantized == "full"
@@ -131,4 +199,6 @@ def _reason(verdict: Verdict, processor: Processor, recipe: Recipe, *, kept: boo
     if not verdict.becomes:
         return verdict.reason
     quantized = ", as it was quantised before" if kept else ""
-    return f"{processor.name} runs {verdict.reason} in {recipe.precision}{quantized}"
+    asked = verdict.integer.get(recipe.precision, f"in {recipe.precision}")
+    precision = SEARCHED if recipe.precision == AUTO else asked
+    return f"{processor.name} runs {verdict.reason} {precision}{quantized}"

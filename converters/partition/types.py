@@ -2,27 +2,69 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Mapping
+
+from attrs import field, frozen
 
 from converters.binding import described
 from converters.model import Model
+from converters.quantize.scheme import AUTO, PRECISIONS, STATIC, Scheme
 from converters.verdict import Verdict
 
-PRECISIONS = ("float32", "int8")
-IO_KINDS = ("integer", "float")
+ASKED = (*PRECISIONS, AUTO)  # what a recipe's precision may be
+
+
+@frozen
+class Accuracy:
+    """What the quantised model must keep of the float model's accuracy, and what finding it may take.
+
+    `metric` is a name of `metrics.NAMES` or `module:function`, None: by what the data and the outputs are.
+    `max_drop` is in the metric's unit, None: the metric's own default. `time_budget` is in seconds,
+    `memory_budget` in bytes; the others are as in `Goal`.
+    """
+
+    metric: str | None = None
+    max_drop: float | None = None
+    confidence: float = 0.95
+    prove: bool = False
+    time_budget: float | None = None
+    memory_budget: int | None = None
 
 
 @frozen
 class Recipe:
     """How the model is quantised.
 
-    `precision`: `float32` leaves it as it is, `int8` is full-integer with per-channel weights.
-    `io`: whether the model's own inputs and outputs are `integer` or stay `float`; float32 models are
-    always `float`.
+    `precision` is one of `scheme.PRECISIONS`, or `auto`: a search chooses.
+    `io`: whether the model's own inputs and outputs are `integer` or stay `float`; models that compute in
+    floating point at their ends are always `float`.
+    `ranges` and `repairs`: what the ranges of activations come from and what is mended before rounding; a
+    search tries these only. None: all that a search knows, and the plain way where nothing is searched.
+    `steps`: what the processor of the plan has for operators that cannot have the precision, and for those
+    that lose too much in it.
+    `exceptions`: the precision of layers that differ, as a search found them; see `Scheme`.
+    `accuracy`: what must be kept; None: nothing is asked, and nothing is judged.
     """
 
     precision: str
     io: str
+    ranges: str | None = None
+    repairs: tuple[str, ...] | None = None
+    steps: tuple[str, ...] = ()
+    exceptions: Mapping[str, str] = field(factory=dict)
+    accuracy: Accuracy | None = None
+
+    @property
+    def scheme(self) -> Scheme:
+        """What an engine is asked to build; of a recipe whose precision is not `auto`."""
+        return Scheme(
+            self.precision, self.io, dict(self.exceptions), self.ranges or "minmax", self.repairs or ()
+        )
+
+
+def ends_of(precision: str, io: str) -> str:
+    """What a model's own inputs and outputs are: those of models without integer ends stay float."""
+    return io if precision == AUTO or precision in STATIC else "float"
 
 
 @frozen

@@ -20,7 +20,8 @@ class Layer:
 
     `name` is its first output tensor, as `Scheme.exceptions` names it; `label` the source operators it came
     from, as a user knows them; `macs` its multiply-accumulates; `precisions` what it can compute in as an
-    integer operator or `float32`.
+    integer operator or `float32`. `inputs` names the layers whose outputs it reads; an engine that does not
+    tell leaves it empty.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Layer:
     label: str
     macs: int
     precisions: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
 
 
 @frozen

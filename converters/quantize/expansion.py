@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from attrs import frozen
+from attrs import field, frozen
 
 from converters.graph.ir import GraphOperator
 from converters.quantize.building import Building
+from converters.quantize.prepared import Range
 from device_agent.bundle import Quantization
 
 
@@ -18,7 +19,8 @@ class Expansion:
     """An operator in a precision that no kernel of its own computes in.
 
     `inputs` and `outputs` are tensors of the integer graph, in the places of the operator's own: those that
-    were float have the precision's dtype and parameters (constants too). The outputs must be made.
+    were float have the precision's dtype and parameters (constants too). The outputs must be made. `ranges`
+    are what calibration saw of the float graph's activations, which the parameters hold and may exceed.
     """
 
     building: Building
@@ -26,6 +28,7 @@ class Expansion:
     precision: str
     inputs: tuple[str | None, ...]
     outputs: tuple[str, ...]
+    ranges: Mapping[str, Range] = field(factory=dict, repr=False)
 
     def quantization(self, name: str) -> Quantization:
         """The parameters of a quantised tensor; ValueError where it has none."""
@@ -55,3 +58,7 @@ class Expansion:
     def add(self, kind: str, inputs: Sequence[str | None], outputs: Sequence[str], **options: Any) -> None:
         """Append an operator that stands for the same source operators."""
         self.building.operator(kind, inputs, outputs, options, self.operator.sources)
+
+    def requantize(self, source: str, made: str) -> None:
+        """One quantised tensor in the dtype and the parameters of another."""
+        self.building.requantized(source, made, self.operator.sources)

@@ -7,11 +7,9 @@ import numpy as np
 from converters.quantize.prepared import Range, Rounded
 from device_agent.bundle import Quantization
 
-LEAST_SPAN = 1e-9  # of a range: a tensor that is always 0 has a scale too
-GREATEST_BIAS = {
-    "int8": 2.0**30,
-    "int16x8": 2.0**40,
-}  # in steps, so that the sums of products have room beside it
+LEAST_SPAN = 1e-9  # of a range
+DEAD_SPAN = 1.0  # of a range that has less: a tensor that is always 0 has a scale too
+GREATEST_BIAS = 2.0**30  # in steps: half of int32, so that the sums of products have room beside it
 LEAST_CHANNEL = (
     2.0**-20
 )  # of the greatest scale of the weights: below, nothing of a channel shows in the output
@@ -25,9 +23,11 @@ def of_range(found: Range, precision: str) -> Quantization:
     https://ai.google.dev/edge/litert/models/quantization_spec
     """
     low, high = min(found.minimum, 0.0), max(found.maximum, 0.0)
+    if high - low < LEAST_SPAN:
+        high = low + DEAD_SPAN
     if precision == "int16x8":
-        return Quantization((float(np.float32(max(-low, high, LEAST_SPAN) / 32767)),), (0,))
-    scale = float(np.float32(max(high - low, LEAST_SPAN) / 255))
+        return Quantization((float(np.float32(max(-low, high) / 32767)),), (0,))
+    scale = float(np.float32((high - low) / 255))
     return Quantization((scale,), (int(np.clip(round(-128 - low / scale), -128, 127)),))
 
 
@@ -94,7 +94,7 @@ def weights(
     return shaped, quantization, int(narrow.sum())
 
 
-def least_scale(bias: np.ndarray | None, input_scale: float, channels: int, precision: str) -> np.ndarray:
+def least_scale(bias: np.ndarray | None, input_scale: float, channels: int) -> np.ndarray:
     """The least scale of each channel's weights with which its bias fits: float64[channels].
 
     A bias has the scale `input_scale * weight_scale`. Training leaves channels with weights of (almost) zero
@@ -105,7 +105,7 @@ def least_scale(bias: np.ndarray | None, input_scale: float, channels: int, prec
     """
     if bias is None:
         return np.zeros(channels)
-    needed = np.abs(bias.astype(np.float64).ravel()) / (input_scale * GREATEST_BIAS[precision])
+    needed = np.abs(bias.astype(np.float64).ravel()) / (input_scale * GREATEST_BIAS)
     return needed if len(needed) == channels else np.full(channels, needed.max(initial=0.0))
 
 

@@ -83,8 +83,8 @@ class _Making:
                 self._building.kept(name)
             elif io == "float" and held.dtype == FLOAT:
                 outputs[public] = self._building.converted(name, FLOAT, None)
-        building = self._building
-        return Graph(building.tensors, building.operators, dict(self._graph.inputs), outputs)
+        tensors, operators = self._building.read(outputs.values())
+        return Graph(tensors, operators, dict(self._graph.inputs), outputs)
 
     def operator(self, index: int, operator: GraphOperator) -> None:
         """Take an operator over, in its precision."""
@@ -101,7 +101,9 @@ class _Making:
         outputs = [self._make(name) for name in operator.outputs]
         if precision not in rule.precisions:
             rule.expand[precision](
-                Expansion(self._building, operator, precision, tuple(inputs), tuple(outputs))
+                Expansion(
+                    self._building, operator, precision, tuple(inputs), tuple(outputs), self._prepared.ranges
+                )
             )
             return
         options = {**operator.options, **rule.options.get(precision, {})}
@@ -166,7 +168,7 @@ class _Making:
         values = self._graph.constant(operator.inputs[rule.weights or 0])
         if values is not None and rule.weights not in data:
             channels = 1 if rule.axis is None else values.shape[rule.axis]
-            least = parameters.least_scale(bias, source.scale[0], channels, precision)
+            least = parameters.least_scale(bias, source.scale[0], channels)
             integers, quantization, widened = parameters.weights(
                 values, rule.axis, least=least, chosen=self._prepared.rounded.get(name)
             )

@@ -10,12 +10,16 @@ from attrs import frozen
 
 from converters.graph.ir import Graph, GraphOperator
 from converters.quantize.assignment import FLOAT, Assignment, data_inputs, floats
-from converters.quantize.parameters import of_range, range_of, spanned, union
+from converters.quantize.parameters import WEIGHT_STEPS, of_range, range_of, spanned, union
 from converters.quantize.prepared import Range
 from converters.quantize.rules import rule_of
-from converters.quantize.rules.base import DTYPES
+from converters.quantize.rules.base import DTYPES, Rule
 from device_agent.bundle import Quantization
 
+# what the product of input and weights may be at most in steps of the output: XNNPACK refuses to load a graph
+# with 256 or more, which only an output far below its inputs has (a dead layer)
+MOST_STEPS = 64.0
+WIDE = 4.0  # times as wide as the output: an operator more, for two bits more
 UNBOUNDED = 1e30  # a value past this stands for infinity (what a maximum is padded with): no range holds it
 
 
@@ -55,6 +59,7 @@ class _Groups:
         self._offered: defaultdict[str, list[str]] = defaultdict(list)  # root -> fixed tensors that it reads
         self._extra: defaultdict[str, list[Range]] = defaultdict(list)  # of constants and copies
         self._same: dict[int, str] = {}  # operator -> a member of its group
+        self._weighted: list[tuple[str, str, float]] = []  # input, output, greatest weight
 
     def add(self, index: int, operator: GraphOperator) -> None:
         """Take an operator's tensors in."""
@@ -65,10 +70,16 @@ class _Groups:
         outputs = floats(self._graph, operator.outputs)
         if precision in rule.fixed:
             self._fixed.update(dict.fromkeys(outputs, rule.fixed[precision]))
+        if rule.weights is not None and precision == "int8":
+            self._weigh(operator, rule)
         if rule.same != "all":
             return
         places = data_inputs(rule, self._graph, operator, precision)
-        data = floats(self._graph, [operator.inputs[place] for place in places])
+        data = [
+            name
+            for name in floats(self._graph, [operator.inputs[place] for place in places])
+            if not (rule.selects and self._wide(name, outputs))
+        ]
         members = [*outputs, *(name for name in data if self._joins(name, precision))]
         if not members:
             return
@@ -86,13 +97,33 @@ class _Groups:
             else:
                 self._extra[members[0]].append(self._ranges[name])
 
+    def _weigh(self, operator: GraphOperator, rule: Rule) -> None:
+        weights = self._graph.constant(operator.inputs[rule.weights or 0])
+        (source, *_) = floats(
+            self._graph,
+            [operator.inputs[place] for place in data_inputs(rule, self._graph, operator, "int8")],
+        )
+        if weights is not None:
+            greatest = max(float(weights.max(initial=0.0)), -float(weights.min(initial=0.0)))
+            self._weighted.append((source, operator.outputs[0], greatest))
+
     def result(self) -> Scales:
         """The parameters of all groups."""
         members: defaultdict[str, list[str]] = defaultdict(list)
-        homes: dict[str, Quantization] = dict(self._fixed)
         for name, home in self._assignment.homes.items():
             if home != FLOAT and name not in self._fixed:
                 members[self._root(name)].append(name)
+        homes = self._chosen(members)
+        for _ in self._weighted:  # what is made for one operator may be needed by the next
+            if not self._made_room(homes):
+                break
+            homes = self._chosen(members)
+        shared = {index: homes[name] for index, name in self._same.items()}
+        return Scales(homes, shared)
+
+    def _chosen(self, members: Mapping[str, list[str]]) -> dict[str, Quantization]:
+        """The parameters of every activation, by the ranges so far."""
+        homes: dict[str, Quantization] = dict(self._fixed)
         extra, offered = self._by_root(self._extra), self._by_root(self._offered)
         for root, names in members.items():
             held = [self._ranges[name] for name in names] + extra.get(root, [])
@@ -100,8 +131,29 @@ class _Groups:
             precision = self._assignment.homes[root]
             found = self._offer(offered.get(root, []), _bounded(held), precision)
             homes.update(dict.fromkeys(names, found))
-        shared = {index: homes[name] for index, name in self._same.items()}
-        return Scales(homes, shared)
+        return homes
+
+    def _made_room(self, homes: Mapping[str, Quantization]) -> bool:
+        """Widen the outputs of weighted operators that are too far below their inputs; whether any was."""
+        widened = False
+        for source, output, greatest in self._weighted:
+            as_read = homes[source] if self._assignment.homes[source] == "int8" else self._own(source)
+            product = as_read.scale[0] * greatest / WEIGHT_STEPS
+            if output not in self._fixed and product > MOST_STEPS * homes[output].scale[0]:
+                self._extra[output].append(Range(0.0, 2 * product / MOST_STEPS * 255))
+                widened = True
+        return widened
+
+    def _own(self, name: str) -> Quantization:
+        return of_range(self._ranges[name], "int8")
+
+    def _wide(self, name: str, outputs: list[str]) -> bool:
+        """Whether what is selected of a tensor is so much narrower that a copy of its own pays."""
+        if self._graph.constant(name) is not None:
+            return True  # its copy costs nothing
+        held = union([self._ranges[output] for output in outputs])
+        found = self._ranges[name]
+        return found.maximum - found.minimum > WIDE * (held.maximum - held.minimum)
 
     def _offer(self, names: list[str], held: Range, precision: str) -> Quantization:
         """The scale of fixed tensors that a group reads, if it is one and holds the range; else its own."""

@@ -19,6 +19,7 @@ from device_agent import codec
 PRECISIONS = ("int8", "int16x8", "dynamic", "weight-int8", "weight-int4", "float16", "float32")
 STATIC = ("int8", "int16x8")  # those that need the ranges of activations, so calibration samples
 AUTO = "auto"  # the ladder chooses
+IO_KINDS = ("integer", "float")  # what a model's own inputs and outputs are
 MIXED = "mixed"  # what a model is called whose operators differ
 
 

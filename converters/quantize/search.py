@@ -85,4 +85,5 @@ class Search:
     culprits: tuple[Culprit, ...]
     errors: tuple[LayerError, ...]  # of the best candidate
     seconds: float
+    plain_errors: tuple[LayerError, ...] = ()  # of plain int8, to compare with
     notes: tuple[str, ...] = ()

@@ -14,9 +14,13 @@ from attrs import frozen
 from click.core import ParameterSource
 
 from edge_sdk.cli import deploy_bundle, output
-from edge_sdk.cli.options import PlanOptions, ShapeOptions, calibrating, planning
+from edge_sdk.cli.accuracy import AccuracyOptions, keeping
+from edge_sdk.cli.options import DataOptions, PlanOptions, ShapeOptions, calibrating, planning
 
 if TYPE_CHECKING:
+    from converters.convert import Conversion
+    from converters.model import Model
+    from converters.partition.types import Plan
     from converters.progress import Progress
     from device_agent.protocol import BenchmarkResult
     from edge_sdk.devices.device import Device
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 @click.command("deploy", short_help="Convert a model, deploy it to a device and measure it.")
 @planning
 @calibrating
+@keeping
 @output.deploy_devices_option
 @click.option("--name", help="The deployment's name on the device; made from the file's name by default.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the benchmark.")
@@ -56,6 +61,7 @@ def command(
     shapes: ShapeOptions,
     calibration: str | None,
     preprocessing: Path | None,
+    accuracy: AccuracyOptions,
     addresses: tuple[str, ...],
     name: str | None,
     threads: int,
@@ -71,18 +77,20 @@ def command(
 
     Without --target the registered device's is taken; without --device the only registered device of the
     target (this machine for local, a temporary agent for null). On any failure the model that was active
-    before stays active. With several devices the exit code is that of the worst.
+    before stays active; so it does where the accuracy that is asked for cannot be kept (exit code 15), and
+    the best that was found is then kept in DIR. With several devices the exit code is that of the worst.
     """
     given = ctx.get_parameter_source("target") is not ParameterSource.DEFAULT
     names, target = _resolve(addresses, target, given=given)
     if deploy_bundle.is_bundle(path):
         ctx.exit(deploy_bundle.deploy(path, names, sign_key, json_to))
-    options = PlanOptions(path, target, precision, io_kind, batch, shapes)
+    options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search)
+    data = DataOptions(calibration, preprocessing, accuracy)
     after = After(name, folder, None if no_bench else threads, sign_key)
     if len(names) == 1:
-        _deploy_to_one(names[0], options, calibration, preprocessing, after, json_to)
+        _deploy_to_one(names[0], options, data, after, json_to)
         return
-    code = _deploy_to_several(names, options, calibration, preprocessing, after, json_to)
+    code = _deploy_to_several(names, options, data, after, json_to)
     if code:
         ctx.exit(code)
 
@@ -130,12 +138,11 @@ def _resolve(addresses: tuple[str, ...], target: str, *, given: bool) -> tuple[t
 def _deploy_to_one(
     address: str,
     options: PlanOptions,
-    calibration: str | None,
-    preprocessing: Path | None,
+    data: DataOptions,
     after: After,
     json_to: str | None,
 ) -> None:
-    from edge_sdk import pipeline
+    from edge_sdk import pipeline, saving
     from edge_sdk.devices.selection import open_device
     from edge_sdk.report import text
     from edge_sdk.report.build import deploy_report
@@ -150,11 +157,9 @@ def _deploy_to_one(
             progress("reach the device", 0, 0)
             device = stack.enter_context(open_device(address, options.target))
         with clock.step("convert"):
-            conversion = pipeline.convert(
-                model, plan, calibration=calibration, preprocessing=preprocessing, progress=progress
-            )
+            conversion = _converted(model, plan, data, after, progress)
         with clock.step("pack"):
-            bundle = pipeline.pack(conversion, after.bundle_folder(stack), name=after.name)
+            bundle = saving.save_bundle(conversion, after.bundle_folder(stack), name=after.name)
         with clock.step("deploy"):
             deployment = pipeline.deploy(bundle, device, sign_key=after.sign_key, progress=progress)
         with clock.step("benchmark", shown=after.threads is not None):
@@ -174,14 +179,13 @@ def _deploy_to_one(
 def _deploy_to_several(
     names: tuple[str, ...],
     options: PlanOptions,
-    calibration: str | None,
-    preprocessing: Path | None,
+    data: DataOptions,
     after: After,
     json_to: str | None,
 ) -> int:
     """One conversion for all devices; the exit code of the worst."""
     from device_agent.errors import AgentUnreachable, EdgeError
-    from edge_sdk import pipeline
+    from edge_sdk import pipeline, saving
     from edge_sdk.devices import fleet
     from edge_sdk.devices.selection import open_device
     from edge_sdk.devices.ssh_keys import Passphrases
@@ -212,11 +216,9 @@ def _deploy_to_several(
                 next_step="`edge devices doctor NAME` looks at each step of the way.",
             )
         with clock.step("convert"):
-            conversion = pipeline.convert(
-                model, plan, calibration=calibration, preprocessing=preprocessing, progress=progress
-            )
+            conversion = _converted(model, plan, data, after, progress)
         with clock.step("pack"):
-            bundle = pipeline.pack(conversion, after.bundle_folder(stack), name=after.name)
+            bundle = saving.save_bundle(conversion, after.bundle_folder(stack), name=after.name)
 
         def deploy(name: str) -> DeployReport:
             own = reached[name]
@@ -242,6 +244,21 @@ def _deploy_to_several(
         lambda: summary.print_outcomes(outcomes, summary.DEPLOY_HEADS, summary.deploy_row),
     )
     return summary.exit_code(outcomes)
+
+
+def _converted(model: Model, plan: Plan, data: DataOptions, after: After, progress: Progress) -> Conversion:
+    """The conversion; one that misses its accuracy is kept where a folder was named, and refused."""
+    from device_agent.errors import AccuracyMissed
+    from edge_sdk import saving
+    from edge_sdk.report import quantization
+
+    try:
+        return data.convert(model, plan, progress)
+    except AccuracyMissed as missed:
+        missed.report = quantization.document(missed.best, missed.best.search)
+        if after.folder is not None:
+            saving.save_bundle(missed.best, after.folder, name=after.name)
+        raise
 
 
 class Clock:

@@ -16,6 +16,7 @@ from edge_sdk.cli import output
 # name -> one line of help; the command of that name is edge_sdk.cli.<name>.command
 COMMANDS = {
     "convert": "Convert a model for a target and keep the files.",
+    "quantize": "Quantise a model so that it keeps its accuracy, or say what it lacks.",
     "plan": "Show what would become of each operator, and why.",
     "inspect": "Show what a model is and needs, and what a board refuses of it.",
     "optimize": "Make a .tflite file leaner, and prove that it computes the same.",

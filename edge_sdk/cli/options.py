@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from attrs import field, frozen
 
+from edge_sdk.cli.accuracy import AccuracyOptions
+
 if TYPE_CHECKING:
+    from converters.convert import Conversion
     from converters.model import Model
     from converters.partition.types import Plan
+    from converters.progress import Progress
+
+# of converters.quantize.scheme, which this must not import to stay quick; a test compares
+AUTO = "auto"
+PRECISIONS = ("int8", "int16x8", "dynamic", "weight-int8", "weight-int4", "float16", "float32")
+IO_KINDS = ("integer", "float")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -149,21 +158,42 @@ def planning(function: F) -> F:
         ),
         click.option(
             "--precision",
-            type=click.Choice(["int8", "float32"]),
-            default="int8",
+            type=click.Choice((AUTO, *PRECISIONS)),
+            default=AUTO,
             show_default=True,
-            help="int8 is full-integer with per-channel weights.",
+            help="auto is full-integer int8, and more where that costs accuracy (docs/quantization.md).",
         ),
         click.option(
             "--io",
             "io_kind",
-            type=click.Choice(["integer", "float"]),
+            type=click.Choice(IO_KINDS),
             default="integer",
             show_default=True,
-            help="What an int8 model takes and gives.",
+            help="What a model that computes in integers takes and gives.",
         ),
         BATCH,
         shaping,
+    )
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def naming(function: F) -> F:
+    """The options that say where a conversion's files go, and under which name."""
+    decorators = (
+        click.option(
+            "--name", help="The deployment's name on devices; made from the file's name by default."
+        ),
+        click.option(
+            "-o",
+            "--output",
+            "folder",
+            metavar="DIR",
+            type=click.Path(path_type=Path),
+            required=True,
+            help="Where the compiled model and bundle/ go; made where missing.",
+        ),
     )
     for decorator in reversed(decorators):
         function = decorator(function)
@@ -176,8 +206,8 @@ def calibrating(function: F) -> F:
         click.option(
             "--calibration",
             metavar="SOURCE",
-            help="Samples of real inputs, needed for int8: an .npz or .npy file, a folder of images, or "
-            "module:function.",
+            help="Samples of real inputs, needed for auto, int8 and int16x8: an .npz or .npy file, a folder "
+            "of images, or module:function.",
         ),
         click.option(
             "--preprocessing",
@@ -201,10 +231,36 @@ class PlanOptions:
     io_kind: str
     batch: int
     shapes: ShapeOptions = field(factory=ShapeOptions)
+    search: dict[str, Any] = field(factory=dict)
 
     def plan(self) -> tuple[Model, Plan]:
         """Load the model and plan it; raises what `edge_sdk.load` and `edge_sdk.plan` raise."""
         from edge_sdk import pipeline
 
         model = self.shapes.load(self.path, self.batch)
-        return model, pipeline.plan(model, self.target, precision=self.precision, io=self.io_kind)
+        plan = pipeline.plan(model, self.target, precision=self.precision, io=self.io_kind, **self.search)
+        return model, plan
+
+
+@frozen
+class DataOptions:
+    """What `calibrating` and `accuracy.keeping` parsed: the samples of a conversion."""
+
+    calibration: str | None
+    preprocessing: Path | None
+    accuracy: AccuracyOptions
+
+    def convert(self, model: Model, plan: Plan, progress: Progress) -> Conversion:
+        """Convert the model with these; raises what `edge_sdk.convert` raises."""
+        from edge_sdk import pipeline
+
+        return pipeline.convert(
+            model,
+            plan,
+            calibration=self.calibration,
+            preprocessing=self.preprocessing,
+            validation=self.accuracy.validation,
+            labels=self.accuracy.labels,
+            resume=self.accuracy.resume,
+            progress=progress,
+        )

@@ -151,20 +151,3 @@ def progress(*, live: bool = True) -> Iterator[Progress]:
             bar.update(task, completed=done, total=total or None)
 
         yield show
-
-
-def write_file(path: Path, data: bytes, *, source: Path) -> None:
-    """Write what was made of `source`, making its folder; OutputError where that cannot be done."""
-    from device_agent.errors import OutputError
-
-    if path.resolve() == source.resolve():
-        raise OutputError(
-            "the result would replace the model it was made from",
-            where=str(path),
-            next_step="Choose another folder with -o.",
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    except OSError as e:
-        raise OutputError("cannot write the file", where=str(path), got=str(e)) from e

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from edge_sdk.cli.accuracy import choosing
 from edge_sdk.cli.options import PlanOptions, ShapeOptions, planning
 from edge_sdk.cli.output import common, emit, progress
 
@@ -14,6 +16,7 @@ EXIT_REFUSED = 5  # of UnsupportedOperator
 
 @click.command("plan", short_help="Show what would become of each operator, and why.")
 @planning
+@choosing
 @common
 @click.pass_context
 def command(
@@ -24,6 +27,7 @@ def command(
     io_kind: str,
     batch: int,
     shapes: ShapeOptions,
+    search: dict[str, Any],
     json_to: str | None,
 ) -> None:
     """Show what would become of each operator of MODEL on a target, and why.
@@ -36,7 +40,7 @@ def command(
 
     with progress() as tell:
         tell("read the model", 0, 0)
-        _, plan = PlanOptions(path, target, precision, io_kind, batch, shapes).plan()
+        _, plan = PlanOptions(path, target, precision, io_kind, batch, shapes, search).plan()
     emit(codec.to_json(plan), json_to, lambda: text.print_plan(plan))
     if not plan.accepted:
         ctx.exit(EXIT_REFUSED)

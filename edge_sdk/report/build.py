@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent.bundle import Bundle
@@ -30,6 +29,7 @@ from edge_sdk.report.result import (
 if TYPE_CHECKING:
     from converters.convert import Conversion
     from converters.quantize.fidelity import Fidelity
+    from edge_sdk.saving import Saved
     from edge_sdk.signature import Signature
 
 
@@ -71,17 +71,19 @@ def conversion_report(
         fidelity=fidelity_report(conversion.fidelity),
         baseline_fidelity=fidelity_report(conversion.baseline_fidelity),
         notes=conversion.notes,
+        search=conversion.search,
     )
 
 
-def convert_report(conversion: Conversion, bundle: Bundle, file: Path) -> ConvertReport:
-    """The report of `edge convert`, which left the compiled model in `file`."""
+def convert_report(conversion: Conversion, saved: Saved) -> ConvertReport:
+    """The report of a conversion that was saved."""
     return ConvertReport(
         SCHEMA_VERSION,
-        conversion_report(conversion, bundle, None),
-        str(file),
-        str(bundle.path),
-        bundle.manifest_digest,
+        conversion_report(conversion, saved.bundle, None),
+        str(saved.file),
+        str(saved.bundle.path),
+        saved.bundle.manifest_digest,
+        None if saved.report is None else str(saved.report),
     )
 
 

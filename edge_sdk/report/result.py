@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
+from converters.quantize.search import Search
 from device_agent import codec
 from device_agent.protocol import MachineState, TensorParity
 from edge_sdk.bench.statistics import Percentile
@@ -115,7 +116,10 @@ class MachineReport:
 
 @frozen
 class ConversionReport:
-    """What became of the model, why, and how close it stays to its source."""
+    """What became of the model, why, and how close it stays to its source.
+
+    `search` is what a search for a precision found, None where there was none.
+    """
 
     model: ModelReport
     target: str
@@ -130,17 +134,22 @@ class ConversionReport:
     fidelity: FidelityReport | None
     baseline_fidelity: FidelityReport | None
     notes: tuple[str, ...]
+    search: Search | None
 
 
 @frozen
 class ConvertReport:
-    """The result of `edge convert`: the conversion and the files it left."""
+    """The result of `edge convert` and `edge quantize`: the conversion and the files it left.
+
+    `report` is `quantization.json`, None where nothing was searched.
+    """
 
     schema_version: int
     conversion: ConversionReport
     file: str
     bundle: str
     manifest_digest: str
+    report: str | None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""

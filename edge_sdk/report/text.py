@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from edge_sdk.bench.statistics import Percentile
-from edge_sdk.report import layout
+from edge_sdk.report import layout, quantization
 from edge_sdk.report.layout import Row, seconds, size
 from edge_sdk.report.result import BenchReport, ConversionReport, ConvertReport, DeployReport, LatencyReport
 
@@ -47,6 +49,20 @@ def print_conversion(report: ConvertReport) -> None:
     layout.show(f"{report.conversion.model.name} is converted for {report.conversion.target}", rows)
 
 
+def print_quantization(report: ConvertReport) -> None:
+    """A quantised model: the search that found it, then what was made and where it lies."""
+    conversion = report.conversion
+    if conversion.search is None:
+        print_conversion(report)
+        return
+    quantization.show(conversion.model.name, conversion.search)
+    layout.lines([""])
+    files = "\n".join(filter(None, (report.file, report.bundle, report.report)))
+    rest = _conversion_rows(evolve(conversion, search=None))  # what the search has not said
+    rows = [row for row in rest if row[0] in ("Made", "Operators", "Float", "Note")]
+    layout.show(f"{conversion.model.name} for {conversion.target}", [*rows, ("Files", files)])
+
+
 def print_bench(report: BenchReport) -> None:
     """A benchmark of a deployed model."""
     rows = [
@@ -63,6 +79,7 @@ def print_plan(plan: Plan) -> None:
     ends = f"{recipe.precision}, {recipe.io} ends"
     runtime = f"{plan.runtime} >= {plan.runtime_version}"
     layout.lines([f"{plan.model} for {plan.target}: {verdict} ({runtime}, {ends})"])
+    layout.lines(quantization.planned(recipe))
     shapes = [f"{name}{list(shape)}" for name, shape in plan.inputs.shapes.items()]
     fixed = [f"{name} is {value}" for name, value in plan.inputs.bound.items()]
     layout.lines([f"inputs: {', '.join(shapes + fixed)}"])
@@ -90,9 +107,12 @@ def _conversion_rows(report: ConversionReport) -> list[Row]:
         rows.append(("Rewrites", _counts(report.rewrites)))
     compared = f"float32 {size(sizes.float32)}, deployed {size(sizes.deployed)}{share}"
     rows.append(("Size", f"source {size(sizes.source)}, {compared}, bundle {size(sizes.bundle)}"))
+    if report.search is not None:
+        rows.append(quantization.accuracy_row(report.search))
     rows.append(("Fidelity", _fidelity(report)))
-    if report.notes:
-        rows.append(("Note", "\n".join(report.notes)))
+    notes = report.notes if report.search is None else (*report.notes, *report.search.notes)
+    if notes:
+        rows.append(("Note", "\n".join(notes)))
     return rows
 
 

@@ -32,13 +32,15 @@ class Rule:
 
     `precisions` are those that the runtime's kernels compute in. Those in `expand` are computed by several
     integer operators instead: a function is given the operator with its inputs and outputs quantised, and
-    makes the operators that take its place (see `expansion.Expansion`).
+    makes the operators that take its place (see `expansion.Expansion`); `how` says so to people.
 
     `weights` and `bias` are positions of inputs; weights are constant int8 with zero-point 0, and a scale per
     channel of `axis` (per tensor if None). In the precisions of `computed` weights that are no constant are
     data as well. `same` says which tensors have one scale and zero-point:
     `all` data and outputs, or `none`. `moves` says that each value of the output is one of the inputs', so
     that an operator with one data input has no precision of its own: it takes that of what is around it.
+    `selects` says that an output is one of the inputs by their order, so that what is cut off from an input
+    before is what would be cut off from the output behind it.
     `fixed` are the parameters of the outputs by precision, where the kernels know only one. `options` are
     what the operator's options become by precision. `check` says why one operator cannot be had in a
     precision, None where it can.
@@ -53,10 +55,12 @@ class Rule:
     computed: tuple[str, ...] = ()
     same: str = "none"
     moves: bool = False
+    selects: bool = False
     fixed: Mapping[str, Quantization] = field(factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     check: Check | None = None
     expand: Mapping[str, Expand] = field(factory=dict)
+    how: str = "made of other integer operators"
 
     @property
     def able(self) -> tuple[str, ...]:
@@ -66,6 +70,17 @@ class Rule:
     def only(self, *precisions: str) -> Rule:
         """The same rule for fewer precisions."""
         return evolve(self, precisions=precisions)
+
+
+def expanded(expand: Expand, *kernels: str, check: Check | None = None) -> Rule:
+    """The rule of operators that have kernels for these precisions, and several operators for the others."""
+    others = {precision: expand for precision in STATIC if precision not in kernels}
+    return Rule(kernels, expand=others, check=check)
+
+
+def looked_up(expand: Expand, *kernels: str, check: Check | None = None) -> Rule:
+    """The same where those several operators look up a table."""
+    return evolve(expanded(expand, *kernels, check=check), how="looked up in a table of its values")
 
 
 def fixed(scale: float, zero_point: int = 0) -> Quantization:

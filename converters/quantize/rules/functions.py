@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,17 @@ import numpy as np
 Array = np.ndarray
 Options = Mapping[str, Any]
 _ERF = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def activated(function: Callable[[Array, Options], Array]) -> Callable[[Array, Options], Array]:
+    """The function and then the activation that the operator has within."""
+    bounds = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+
+    def whole(x: Array, options: Options) -> Array:
+        low, high = bounds.get(options.get("fusedActivationFunction", "NONE"), (-np.inf, np.inf))
+        return np.asarray(np.clip(function(x, options), low, high))
+
+    return whole
 
 
 def exp(x: Array, _: Options) -> Array:
@@ -59,6 +70,11 @@ def leaky_relu(x: Array, options: Options) -> Array:
     return np.where(x < 0, options.get("alpha", 0.0) * x, x)
 
 
+def identity(x: Array, _: Options) -> Array:
+    """x."""
+    return x
+
+
 def sin(x: Array, _: Options) -> Array:
     """The sine."""
     return np.asarray(np.sin(x))
@@ -100,10 +116,10 @@ def power(x: Array, y: Array, _: Options) -> Array:
         return np.asarray(np.power(x, y))
 
 
-def divide(x: Array, y: Array, options: Options) -> Array:
-    """x / y, with the activation that is fused."""
-    with np.errstate(all="ignore"):
-        return _activated(np.asarray(x / y), options)
+def inverse(x: Array, _: Options) -> Array:
+    """1 / x; of 0 the greatest value."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(1.0 / x)
 
 
 def floor_divide(x: Array, y: Array, _: Options) -> Array:
@@ -121,12 +137,3 @@ def floor_mod(x: Array, y: Array, _: Options) -> Array:
 def angle(y: Array, x: Array, _: Options) -> Array:
     """The angle of the point (x, y)."""
     return np.asarray(np.arctan2(y, x))
-
-
-def _activated(x: Array, options: Options) -> Array:
-    low, high = {
-        "RELU": (0.0, np.inf),
-        "RELU6": (0.0, 6.0),
-        "RELU_N1_TO_1": (-1.0, 1.0),
-    }.get(options.get("fusedActivationFunction", "NONE"), (-np.inf, np.inf))
-    return np.asarray(np.clip(x, low, high))

@@ -1,6 +1,7 @@
 """Who computes what: the first processor that accepts everything, or the refusals of the nearest one."""
 
 import pytest
+from onnx import TensorProto, helper
 
 from converters import registry
 from converters.model import Model
@@ -59,7 +60,7 @@ def test_float32_has_float_ends(model):
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        (Recipe("int3", "integer"), "precision.*'int3'.*float32 or int8"),
+        (Recipe("int3", "integer"), "precision.*'int3'.*int8 or int16x8.*float32 or auto"),
         (Recipe("int8", "both"), "io.*'both'.*integer or float"),
         (Recipe("float32", "float"), "mine.*float32.*int8.*edge targets list"),
     ],
@@ -68,3 +69,25 @@ def test_recipes_that_cannot_be(model, recipe, words):
     """An unknown precision or io, or one that no processor of the board has, is refused."""
     with pytest.raises(InvalidRequest, match=words):
         plan(model, board(NULL), recipe=recipe)
+
+
+def test_operators_that_no_integer_kernel_computes(tmp_path):
+    """A plan in integers says what becomes of each: a table, others, or float."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Sin", ["a"], ["b"]),
+        helper.make_node("ReverseSequence", ["b", "lengths"], ["y"], time_axis=1, batch_axis=0),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4, 3]) for name in "xy"]
+    lengths = helper.make_tensor("lengths", TensorProto.INT64, [2], [3, 4])
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], [lengths])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    file = tmp_path / "net.onnx"
+    file.write_bytes(made.SerializeToString())
+    net = registry.reader("onnx").read(file, Shaping())
+    reasons = [operator.reason for operator in plan(net, board(CPU), recipe=INT8).operators]
+    assert "cpu runs Relu as RELU in int8" == reasons[0]
+    assert "cpu runs Sin as SIN in int8, looked up in a table of its values" == reasons[1]
+    assert reasons[2].endswith("in float32: it has no integer form")
+    floats = plan(net, board(CPU), recipe=Recipe("float32", "float")).operators
+    assert "cpu runs Sin as SIN in float32" == floats[1].reason

@@ -125,25 +125,28 @@ def test_dead_channels_get_room(kind, shape, axis, inputs):
     assert [0, 2**30, -(2**30)] == pytest.approx(made.graph.tensors["b"].data[:3].tolist(), rel=1e-5)
 
 
-def test_dead_channels_keep_their_bias(conv_graph, samples, prepared):
-    """A channel of zero weights answers with its bias in int8 too."""
+@pytest.mark.parametrize(("precision", "value", "most"), [("int8", 5, 0.2), ("int16x8", 0.05, 0.002)])
+def test_dead_channels_keep_their_bias(conv_graph, samples, prepared, precision, value, most):
+    """A channel of zero weights answers with its bias in integers too, a small one in int16."""
     weights, bias = WEIGHTS.copy(), RNG.normal(size=8)
     weights[2:4] = 0
-    bias[2:4] = 5, -5
+    bias[2:4] = value, -value
     graph, calibration = conv_graph(weights, bias), samples(4)
-    made, _ = apply(prepared(graph, calibration), Scheme(io="float"))
+    made, _ = apply(prepared(graph, calibration), Scheme(precision, io="float"))
     run = Tracing(made, write(made))
     for sample in calibration.samples():
         run.run(sample)
-        np.testing.assert_allclose([5, -5], run.value(made.outputs["output"])[0, 0, 0, 2:4], atol=0.2)
+        np.testing.assert_allclose(
+            [value, -value], run.value(made.outputs["output"])[0, 0, 0, 2:4], atol=most
+        )
 
 
 def test_operators_without_an_integer_form_stay_float(conv_graph, samples, prepared):
     """Such an operator is named with the reason, and so is an output that it makes."""
-    graph, calibration = conv_graph(WEIGHTS, np.zeros(8), then="FLOOR"), samples(4)
+    graph, calibration = conv_graph(WEIGHTS, np.zeros(8), then="ZEROS_LIKE"), samples(4)
     made, fallbacks = apply(prepared(graph, calibration), Scheme())
-    assert ["CONV_2D", "DEQUANTIZE", "FLOOR"] == types(made)
-    assert [("z", "FLOOR", "float32"), ("z", "OUTPUT", "float32")] == [
+    assert ["CONV_2D", "DEQUANTIZE", "ZEROS_LIKE"] == types(made)
+    assert [("z", "ZEROS_LIKE", "float32"), ("z", "OUTPUT", "float32")] == [
         (one.layer, one.type, one.precision) for one in fallbacks
     ]
     assert "no integer form" in fallbacks[0].reason
@@ -324,3 +327,16 @@ def test_quantising_changes_nothing_else(conv_graph, samples, prepared):
     files = [write(apply(found, Scheme(io="float", exceptions={"z": "int16x8"}))[0]) for _ in range(2)]
     assert before == found
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(("low", "kinds"), [(-1e6, ["MAXIMUM"]), (-0.01, ["QUANTIZE", "MAXIMUM"])])
+def test_what_is_clipped_takes_the_range_that_is_left(graph_of, prepared, normal, low, kinds):
+    """A bound out of the way takes no room; what is far wider than what is left of it is cut off before."""
+    tensors = {"x": (1, 8), "minus": np.array(-1.0), "c": (1, 8), "low": np.array(low), "y": (1, 8)}
+    tensors |= {"zero": np.array(0.0), "d": (1, 8)}
+    rows = [("MAXIMUM", ["x", "zero"], ["c"]), ("MUL", ["c", "minus"], ["d"], dict(DENSE))]
+    rows.append(("MAXIMUM", ["d", "low"], ["y"]))
+    graph, calibration = graph_of(tensors, rows, ["x"], ["y"]), normal({"x": (1, 8)})
+    made, _ = apply(prepared(graph, calibration), Scheme())
+    assert ["MAXIMUM", "MUL", *kinds] == types(made)
+    assert snr_db(graph, made, calibration) > 30

@@ -23,6 +23,7 @@ from edge_sdk import pipeline
 from edge_sdk.report import text
 from edge_sdk.report.build import bench_report, convert_report, deploy_report, fidelity_report
 from edge_sdk.report.result import DeployReport
+from edge_sdk.saving import Saved
 
 NULL_MODEL = {
     "inputs": [{"name": "x", "dtype": "float32", "shape": [-1, 4]}],
@@ -169,7 +170,7 @@ def test_bench_report_keeps_the_raw_latencies(capsys: pytest.CaptureFixture[str]
 
 def test_convert_report_names_its_files(conversion: Conversion, bundle: Bundle, tmp_path: Path) -> None:
     """The JSON of a conversion says where the compiled file and the bundle are."""
-    data = convert_report(conversion, bundle, tmp_path / "toy_int8.tflite").to_json()
+    data = convert_report(conversion, Saved(tmp_path / "toy_int8.tflite", bundle, None)).to_json()
     assert str(tmp_path / "toy_int8.tflite") == data["file"]
     assert str(bundle.path) == data["bundle"]
     assert bundle.manifest_digest == data["manifest_digest"]
