@@ -7,7 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from converters.model import Model
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_kept_statistics() -> Iterator[None]:
+    """No test reads or writes statistics that are kept for the user; those of the cache have their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_CACHE", "off")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -79,16 +79,17 @@ def refusal(
         ranges: of the activations; None where they are not known yet.
     """
     rule = rule_of(operator, runtime)
+    tensors = [graph.tensors[name] for name in floats(graph, [*operator.inputs, *operator.outputs])]
+    for tensor in tensors:
+        if tensor.variable:
+            return f"it keeps its state in {tensor.name!r} from one run to the next"
     if rule is None or not rule.able:
         return "it has no integer form"
     if precision not in rule.able:
         return f"its integer form is {' or '.join(rule.able)} only"
-    tensors = [graph.tensors[name] for name in floats(graph, [*operator.inputs, *operator.outputs])]
     for tensor in tensors:
         if tensor.dtype != FLOAT:
             return f"{tensor.name!r} is {tensor.dtype}"
-        if tensor.variable:
-            return f"it keeps its state in {tensor.name!r}"
         if tensor.data is not None and np.isnan(tensor.data).any():
             return f"the constant {tensor.name!r} holds NaN"
     activation = operator.options.get("fusedActivationFunction", "NONE")

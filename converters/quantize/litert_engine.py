@@ -65,6 +65,7 @@ class LiteRTEngine:
         self.ranges = METHODS
         self.repairs = tuple(REPAIRS)
         self._model, self._graph, self._calibration = model, graph, calibration
+        self.name = runtime
         self._runtime, self._least_version, self._progress = runtime, least_version, progress
         self._opened, self._rewrites = opened, dict(rewrites or {})
         self._statistics: Statistics | None = None
@@ -72,6 +73,7 @@ class LiteRTEngine:
 
     def layers(self) -> tuple[Layer, ...]:
         """The operators that touch floats, in execution order."""
+        made = {name: one.outputs[0] for one in self._graph.operators for name in one.outputs}
         return tuple(
             Layer(
                 name=operator.outputs[0],
@@ -79,6 +81,7 @@ class LiteRTEngine:
                 label=self._label(operator),
                 macs=macs_of(self._graph, operator),
                 precisions=(*self._integer(operator), FLOAT),
+                inputs=tuple(made[name] for name in operator.inputs if name in made),
             )
             for operator in self._graph.operators
             if computes(self._graph, operator)

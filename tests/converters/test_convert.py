@@ -8,6 +8,7 @@ from converters.convert import convert
 from converters.model import Model
 from converters.partition.planner import plan
 from converters.partition.types import Plan, Recipe
+from converters.quantize.calibration import load_calibration
 from converters.readers.onnx import reader
 from converters.shaping import Shaping
 from device_agent import codec
@@ -55,3 +56,17 @@ def test_a_plan_for_other_inputs(tmp_path, other, named):
         convert(model, elsewhere, calibration=None, progress=lambda *_: None)
     assert str(caught.value.expected).startswith(named)
     convert(model, planned(read(tmp_path, **asked)), calibration=None, progress=lambda *_: None)
+
+
+def test_samples_out_of_the_models_range_are_noted(tmp_path):
+    """Samples that the model answers the same to are a note of the conversion, and good ones none."""
+    constants = {"w": np.eye(4, 3, dtype=np.float32), "b": np.float32([0, 1, 0])}
+    nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["l"]), helper.make_node("Softmax", ["l"], ["y"])]
+    path = save(tmp_path / "net.onnx", nodes, {"x": [1, 4]}, {"y": 2}, constants)
+    model = reader.read(path, Shaping())
+    x = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    for scale, expected in [(3, ()), (1e-3, ("the model answers class 1 to all 30 samples",))]:
+        data = load_calibration(x * np.float32(scale), model)
+        made = convert(model, planned(model), calibration=data, progress=lambda *_: None)
+        assert len(expected) == len(made.notes)
+        assert all(note.startswith(said) for note, said in zip(made.notes, expected, strict=True))

@@ -143,10 +143,10 @@ def test_dead_channels_keep_their_bias(conv_graph, samples, prepared, precision,
 
 def test_operators_without_an_integer_form_stay_float(conv_graph, samples, prepared):
     """Such an operator is named with the reason, and so is an output that it makes."""
-    graph, calibration = conv_graph(WEIGHTS, np.zeros(8), then="LOCAL_RESPONSE_NORMALIZATION"), samples(4)
+    graph, calibration = conv_graph(WEIGHTS, np.zeros(8), then="ZEROS_LIKE"), samples(4)
     made, fallbacks = apply(prepared(graph, calibration), Scheme())
-    assert ["CONV_2D", "DEQUANTIZE", "LOCAL_RESPONSE_NORMALIZATION"] == types(made)
-    assert [("z", "LOCAL_RESPONSE_NORMALIZATION", "float32"), ("z", "OUTPUT", "float32")] == [
+    assert ["CONV_2D", "DEQUANTIZE", "ZEROS_LIKE"] == types(made)
+    assert [("z", "ZEROS_LIKE", "float32"), ("z", "OUTPUT", "float32")] == [
         (one.layer, one.type, one.precision) for one in fallbacks
     ]
     assert "no integer form" in fallbacks[0].reason

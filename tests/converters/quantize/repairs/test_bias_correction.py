@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 
+from converters.graph.ir import GraphTensor
 from converters.quantize.quantizer import apply
 from tests.converters.graph.passes.conftest import Builder
 from tests.converters.quantize.repairs.conftest import outputs
@@ -113,6 +114,15 @@ def test_nothing_to_do(case, seeded):
     sick.context.scheme = type(sick.scheme)("dynamic")
     assert 0 == sick.repair("bias_correction").changed
     assert state == sick.state()
+
+
+def test_models_with_a_state_are_left(tower, case, seeded):
+    """What a model with a state computes of a sample depends on those before it: nothing is corrected."""
+    coarse(tower)
+    sick = case(tower, seeded(tower))
+    sick.prepared.graph.tensors["state"] = GraphTensor("state", (1, 4), "float32", variable=True)
+    effect = sick.repair("bias_correction")
+    assert (0, True) == (effect.changed, "state" in effect.what)
 
 
 @pytest.mark.zoo

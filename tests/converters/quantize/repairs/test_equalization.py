@@ -240,6 +240,46 @@ def test_what_is_not_homogeneous_stops(builtin, case, seeded):
     assert state == sick.state()
 
 
+def test_a_channel_that_never_wakes_is_a_usual_one(tower, case, seeded):
+    """A channel that is 0 in calibration is scaled as the others are: it sets no step."""
+    outlier(tower, 0, 1)
+    for place in (1, 2):
+        tensor = tower.tensors[tower.operators[0].inputs[place]]
+        tensor.data = tensor.data.copy()
+        tensor.data[5] = 0 if place == 1 else -1  # below 0 whatever comes in, so 0 behind the RELU
+    sick = case(tower, seeded(tower))
+    sick.repair("equalization")
+    bias = sick.prepared.graph.tensors[sick.prepared.graph.operators[0].inputs[2]].data
+    before = tower.tensors[tower.operators[0].inputs[2]].data
+    factors = before / bias
+    assert np.median(factors) / 4 < factors[5] < np.median(factors) * 4
+
+
+def test_weights_that_operators_share_stop(case, seeded):
+    """Weights that two layers share would have to absorb two factors: nothing is scaled on either side."""
+    b = Builder((1, 4, 4, 8))
+    made = b.conv("x", 8, "SAME", fusedActivationFunction="RELU")
+    last = b.conv(made, 8, "SAME", fusedActivationFunction="RELU")
+    graph = b.outputs(b.conv(last, 8, "SAME"))
+    assert 2 == len(groups(graph))
+    graph.operators[1].inputs[1] = graph.operators[0].inputs[1]
+    assert [] == groups(graph)
+
+
+def test_what_a_group_holds():
+    """A residual sum joins three tensors; a graph's output, a constant factor per channel, a flat row."""
+    b = Growing((1, 4, 4, 6))
+    trunk = b.conv("x", 8, "SAME", fusedActivationFunction="RELU")
+    branch = b.conv(trunk, 8, "SAME")
+    joined_up = b.binary("ADD", trunk, branch)
+    graph = b.outputs(b.dense(b.reshape(joined_up, 1, 128), 4))
+    (group,) = groups(graph)
+    assert {trunk, branch, joined_up, graph.operators[-1].inputs[0]} == set(group.tensors)
+    assert (8, 2, 2) == (group.channels, len(group.makers), len(group.readers))
+    graph.outputs["more"] = branch
+    assert [] == groups(graph)
+
+
 @pytest.mark.zoo
 def test_a_network_of_the_zoo(zoo_case):
     """With its biases corrected, a trained network gains, on samples that calibration did not see."""

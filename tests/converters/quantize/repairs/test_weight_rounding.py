@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from converters.quantize.quantizer import apply
 from converters.quantize.repairs import gptq, weight_rounding
 from converters.quantize.repairs.patches import mean, product, sampled
 from converters.quantize.repairs.weighted import weighted
@@ -165,6 +166,22 @@ def test_nothing_to_do(case, seeded):
     sick.context.scheme = type(sick.scheme)("int8", exceptions={graph.operators[0].outputs[0]: "float32"})
     assert 0 == sick.repair("weight_rounding").changed
     assert state[2:] == sick.state()[2:]
+
+
+def test_channels_of_zeros(case, seeded):
+    """Channels without weights, and a layer without any, have no step to round to and stay zero."""
+    b = Builder((1, 12))
+    graph = b.outputs(b.dense(b.dense("x", 8), 6))
+    first, second = (graph.tensors[operator.inputs[1]] for operator in graph.operators)
+    first.data = np.zeros_like(first.data)
+    second.data = second.data.copy()
+    second.data[2] = 0
+    sick = case(graph, seeded(graph))
+    sick.repair("weight_rounding")
+    for name, rounded in sick.prepared.rounded.items():
+        assert not rounded.integers[np.all(graph.tensors[name].data == 0, axis=1)].any()
+    sick.prepared.ranges.update(dict.fromkeys(sick.prepared.ranges, sick.prepared.ranges["x"]))
+    apply(sick.prepared, sick.scheme)
 
 
 @pytest.mark.zoo

@@ -13,15 +13,12 @@ from tests.converters.quantize.rules.cases import CASES, Case
 
 # what has no integer form: the case's type or name, for the precisions; the reason is part of the fallback's
 FLOAT = {
-    "ATAN2 1x4x5x8 1x4x5x8": (STATIC, "needs one constant operand"),
-    "CONV_3D": (STATIC, "no integer form"),
+    "ATAN2 1x4x5x8 1x4x5x8": (("int16x8",), "all pairs of int16"),
     "L2_NORMALIZATION": (("int16x8",), "int8 only"),
-    "L2_POOL_2D": (STATIC, "no integer form"),
-    "LOCAL_RESPONSE_NORMALIZATION": (STATIC, "no integer form"),
     "LOG_SOFTMAX": (("int16x8",), "int8 only"),
+    "ONE_HOT": (("int16x8",), "int8 only"),
     "POW 2x3x8 1x1x8c channels": (("int16x8",), "table for each of 8 constants is too large"),
     "REVERSE_SEQUENCE": (STATIC, "no integer form"),
-    "SCATTER_ND": (STATIC, "no integer form"),
 }
 TFLITE_FLOAT = FLOAT | {"DYNAMIC_UPDATE_SLICE": (("int16x8",), "int8 only")}
 
