@@ -161,7 +161,12 @@ class LiteRTEngine:
             prepared.ranges = _chosen(context.statistics, scheme)
 
         context = Context(
-            samples, before.statistics, evolve(scheme, exceptions={}), recalibrate, self._progress
+            samples,
+            before.statistics,
+            evolve(scheme, exceptions={}),
+            recalibrate,
+            self._progress,
+            self._runtime,
         )
         effect = REPAIRS[name](prepared, context)
         effects = (*before.effects, effect)
