@@ -18,7 +18,6 @@ from converters.quantize.scheme import Scheme
 
 FLOAT = "float32"
 MASKS = ("SELECT", "SELECT_V2")
-FUSED = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")  # activations that integer kernels take within
 
 
 @frozen
@@ -81,7 +80,9 @@ def refusal(
         ranges: of the activations; None where they are not known yet.
     """
     rule = rule_of(operator, runtime)
-    tensors = [graph.tensors[name] for name in floats(graph, [*operator.inputs, *operator.outputs])]
+    own = rule.own if rule is not None else ()
+    read = [name for place, name in enumerate(operator.inputs) if place not in own]
+    tensors = [graph.tensors[name] for name in floats(graph, [*read, *operator.outputs])]
     for tensor in tensors:
         if tensor.variable:
             return f"it keeps its state in {tensor.name!r} from one run to the next"
@@ -99,7 +100,7 @@ def refusal(
         if tensor.data is not None and not saturates and np.abs(tensor.data).max(initial=0.0) > UNBOUNDED:
             return f"the constant {tensor.name!r} holds what stands for infinity, which no integer does"
     activation = operator.options.get("fusedActivationFunction", "NONE")
-    if activation not in FUSED:
+    if activation not in rule.fused:
         return f"its kernel knows no {activation} within"
     constant = rule.weights is None or graph.constant(operator.inputs[rule.weights]) is not None
     if not constant and precision not in rule.computed:
@@ -126,7 +127,9 @@ def data_inputs(rule: Rule, graph: Graph, operator: GraphOperator, precision: st
     return [
         place
         for place, name in enumerate(operator.inputs)
-        if name is not None and graph.tensors[name].dtype == FLOAT and place not in (weights, rule.bias)
+        if name is not None
+        and graph.tensors[name].dtype == FLOAT
+        and place not in (weights, rule.bias, *rule.own)
     ]
 
 

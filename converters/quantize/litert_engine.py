@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from converters.resizing import Opened
 
 
+MOST_KEPT = 8  # repaired graphs: each may hold weights of its own
+
+
 class LiteRTEngine:
     """See `Engine`.
 
@@ -139,7 +142,11 @@ class LiteRTEngine:
                 statistics = self._calibrated(scheme)
                 prepared = Prepared(self._graph, _chosen(statistics, scheme))
                 self._made[key] = _Repaired(prepared, statistics, ())
-        return self._made[key]
+        found = self._made.pop(key)
+        self._made[key] = found  # the last that was asked for is the last to go
+        while len(self._made) > MOST_KEPT:
+            del self._made[next(iter(self._made))]
+        return found
 
     def _repair(self, name: str, before: _Repaired, scheme: Scheme) -> _Repaired:
         if name not in REPAIRS:

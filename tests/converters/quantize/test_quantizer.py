@@ -368,3 +368,33 @@ def test_what_is_clipped_takes_the_range_that_is_left(graph_of, prepared, normal
     made, _ = apply(prepared(graph, calibration), Scheme())
     assert ["MAXIMUM", "MUL", *kinds] == types(made)
     assert snr_db(graph, made, calibration) > 30
+
+
+def test_a_dead_layer_can_be_loaded(graph_of, prepared):
+    """Great weights on an input that is always 0: the output's scale is one that XNNPACK takes."""
+    weights = np.zeros((8, 8))
+    weights[:, 0] = 1e4
+    tensors = {"x": (1, 8), "w": weights, "y": (1, 8)}
+    graph = graph_of(tensors, [("FULLY_CONNECTED", ["x", "w", None], ["y"], dict(DENSE))], ["x"], ["y"])
+    rows = RNG.normal(size=(16, 1, 8)).astype(np.float32)
+    rows[..., 0] = 0
+    made, _ = apply(prepared(graph, Calibration("dead", 16, lambda: ({"x": row} for row in rows))), Scheme())
+    run = Tracing(made, write(made))
+    run.run({"x": np.zeros((1, 8), np.int8)})
+    assert 1e4 / 127 * made.tensors["x"].quantization.scale[0] <= 64 * made.tensors["y"].quantization.scale[0]
+
+
+def test_a_division_by_almost_nothing_runs(graph_of, prepared, normal):
+    """A divisor that is rounded to 0 does not stop the model, as LiteRT's own kernel would."""
+    tensors = {"x": (1, 8), "small": np.array(1e-4), "s": (1, 8), "d": (1, 8), "y": (1, 8)}
+    rows = [
+        ("MUL", ["x", "x"], ["s"], dict(DENSE)),
+        ("ADD", ["s", "small"], ["d"], dict(DENSE)),
+        ("DIV", ["x", "d"], ["y"], dict(DENSE)),
+    ]
+    graph, calibration = graph_of(tensors, rows, ["x"], ["y"]), normal({"x": (1, 8)})
+    made, fallbacks = apply(prepared(graph, calibration), Scheme(io="float"))
+    assert ((), ()) == (fallbacks, float_operators(made, ends_convert=True))
+    run = Tracing(made, write(made))
+    run.run({"x": np.zeros((1, 8), np.float32)})
+    assert np.isfinite(run.value(made.outputs["y"])).all()
