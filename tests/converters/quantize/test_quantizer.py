@@ -252,7 +252,7 @@ def test_padding_with_the_least_float(graph_of, prepared, normal):
     assert snr_db(graph, made, calibration) > 30
 
 
-@pytest.mark.parametrize("least", [-np.inf, np.finfo(np.float32).min])
+@pytest.mark.parametrize("least", [-np.inf, np.finfo(np.float32).min, -1e9])
 @pytest.mark.parametrize("kind", ["ADD", "SELECT_V2"])
 def test_what_masks_stays_float(graph_of, prepared, normal, kind, least):
     """No integer is far enough below the others for SOFTMAX to leave it out: both operators are named."""
