@@ -78,7 +78,7 @@ def find(
     metric = open_metric(asked.metric or default_metric(model, labelled=judged.labels is not None), model)
     check_labels(metric, judged)
     goal = Goal(
-        max_drop=metric.default_drop if asked.max_drop is None else asked.max_drop,
+        max_drop=asked.max_drop or 0.0,
         confidence=asked.confidence,
         prove=asked.prove,
         time_budget=asked.time_budget,
@@ -93,6 +93,7 @@ def find(
     search, built = auto.search(
         model, Limited(engine, plan.recipe), calibration, judged, metric, goal,
         journal=resume, progress=progress, io=plan.recipe.io, only=only,
+        usual_drop=asked.max_drop is None,
     )  # fmt: skip
     search = evolve(search, notes=(*search.notes, *_notes(metric, judged, validation)))
     return Found(search, built, _made(plan, search, asked))
@@ -145,6 +146,7 @@ class Limited:
 
     def __init__(self, engine: Engine, recipe: Recipe) -> None:
         self._engine, self._recipe = engine, recipe
+        self.name: str = getattr(engine, "name", type(engine).__name__)
         named, repairs = recipe.ranges, recipe.repairs
         self.ranges = engine.ranges if named is None else (named,)
         self.repairs = tuple(name for name in engine.repairs if repairs is None or name in repairs)

@@ -16,6 +16,7 @@ from converters.memory import hand_back
 from converters.model import Model
 from converters.partition.precisions import calibrated
 from converters.partition.types import Plan, Recipe, planned_inputs
+from converters.quantize import plausibility
 from converters.quantize.calibration import Calibration
 from converters.quantize.divergence import located
 from converters.quantize.fidelity import (
@@ -33,7 +34,7 @@ from converters.quantize.recording import Recording, recorded
 from converters.quantize.scheme import AUTO
 from converters.quantize.sources import WAYS
 from device_agent import codec, runtimes
-from device_agent.bundle import TensorSpec
+from device_agent.bundle import Preprocessing, TensorSpec
 from device_agent.errors import (
     CalibrationError,
     FidelityError,
@@ -66,6 +67,7 @@ class Conversion:
     and outputs are safetensors blobs with tensors named `<sample>/<tensor>`, as the host computed them.
     `notes` are what a user should know of the model and the data it was made with: too few samples, a cast.
     `search` is what a search found, None where the plan asked for none; `plan` is then what was carried out.
+    `preprocessing` is how images became the model's input, None where it was not made with images.
     """
 
     model: Model
@@ -79,6 +81,7 @@ class Conversion:
     golden_samples: int
     notes: tuple[str, ...] = ()
     search: Search | None = None
+    preprocessing: Preprocessing | None = None
 
 
 def convert(
@@ -103,14 +106,18 @@ def convert(
         raise refused(plan)
     backend = registry.backend(plan.segments[0].backend)
     kept = model.quantized is not None  # there is nothing to quantise, and no other form of it
-    searches = plan.recipe.precision == AUTO or plan.recipe.accuracy is not None
+    asked = plan.recipe
+    searches = asked.precision == AUTO or (asked.accuracy is not None and asked.precision != "float32")
     if backend.computes and not kept:
         _check_samples(plan, calibration, searches=searches)
     fidelity = baseline_fidelity = None
     data, expected = calibration or generated(model), None
+    notes = model.notes + data.notes
     if backend.computes:
         # before anything is compiled: the source's runtime and the target's never hold weights together
         data, expected = _sources_outputs(model, calibration)
+        if calibration is not None:
+            notes += plausibility.notes(model, data, expected.outputs())
     baseline = backend.compile(model, plan.recipe if kept else Recipe("float32", "float"), None, progress)
     hand_back()
     if expected is not None:
@@ -125,7 +132,8 @@ def convert(
         if model.dynamic:
             check_resized(model, baseline)
         baseline = with_seen_range(baseline, baseline_fidelity)
-    search, left = None, ()
+    search: Search | None = None
+    left: tuple[str, ...] = ()
     if kept or plan.recipe.precision == "float32":
         artifact, fidelity = baseline, baseline_fidelity
     else:
@@ -149,8 +157,9 @@ def convert(
         golden_inputs=golden_inputs,
         golden_outputs=golden_outputs,
         golden_samples=count,
-        notes=model.notes + data.notes + left,
+        notes=notes + left,
         search=search,
+        preprocessing=data.preprocessing,
     )
     if search is not None and not search.met:
         error = accuracy.missed(search, model.path.name)

@@ -63,11 +63,31 @@ class TensorSpec:
 
 
 @frozen
+class Preprocessing:
+    """How one image becomes one input: x = (pixel * scale - mean) / std, pixels are 0 to 255.
+
+    `resize` is `stretch`, `crop` (fill, cut what sticks out) or `none` (must fit already), `channels` is
+    `rgb`, `bgr` or `gray`, `layout` `NHWC` or `NCHW`. None and 0 mean: as the model's input says; in a bundle
+    nothing is left open.
+    """
+
+    resize: str = "stretch"
+    width: int = 0  # pixels
+    height: int = 0
+    channels: str | None = None
+    layout: str | None = None
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)  # one, or one per channel
+    std: tuple[float, ...] = (1.0,)
+
+
+@frozen
 class BundleConfig:
     """What the device must know to load, check and serve the model.
 
     `tolerance` bounds device against host per output: quantisation steps for an integer output, an
-    absolute difference for a float one.
+    absolute difference for a float one. `preprocessing` is how the images became inputs that the model was
+    calibrated with, None where none were; it is left out of the JSON then.
     """
 
     name: str
@@ -82,6 +102,10 @@ class BundleConfig:
     source_sha256: str  # of the model file the bundle was made from
     precision: str
     golden_samples: int
+    preprocessing: Preprocessing | None = None
+
+
+codec.leave_out(BundleConfig, "preprocessing")  # so that bundles without it keep their digests
 
 
 def check_architecture(architecture: str, machine: str, target: str) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any, TypeVar, get_args, get_origin
 
 import cattrs
+from cattrs.gen import make_dict_unstructure_fn, override
 from cattrs.preconf.json import make_converter
 
 from device_agent.errors import InvalidRequest
@@ -51,6 +52,13 @@ for _kind in (bool, int, float, str):
 
 for _each in (_converter, _exact):
     _each.register_structure_hook_factory(_is_tuple, _lists(_each))
+
+
+def leave_out(kind: type, *fields: str) -> None:
+    """Leave these fields of a class out of its JSON where they have their default."""
+    left_out: dict[str, Any] = {name: override(omit_if_default=True) for name in fields}
+    for each in (_converter, _exact):
+        each.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, each, **left_out))
 
 
 def _describe(error: BaseException, kind: type | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from attrs import frozen
 
 import device_agent
+from device_agent import codec
 from device_agent.bundle import TensorSpec
 from device_agent.elements import bytes_of, values_of
 from device_agent.errors import InvalidRequest
@@ -49,15 +50,22 @@ def server_metadata() -> dict[str, Any]:
 
 
 def model_metadata(generation: Generation) -> dict[str, Any]:
-    """The answer to `GET /v2/models/{name}`; `parameters` of a tensor hold its quantisation."""
+    """The answer to `GET /v2/models/{name}`.
+
+    `parameters` of a tensor hold its quantisation, those of the model how images become its input, if it was
+    made with images.
+    """
     config = generation.config
-    return {
+    found: dict[str, Any] = {
         "name": generation.name,
         "versions": [str(generation.number)],
         "platform": f"edge_{config.runtime}",
         "inputs": [_tensor_metadata(spec) for spec in config.inputs],
         "outputs": [_tensor_metadata(spec) for spec in config.outputs],
     }
+    if config.preprocessing is not None:
+        found["parameters"] = {"preprocessing": codec.to_json(config.preprocessing)}
+    return found
 
 
 def _tensor_metadata(spec: TensorSpec) -> dict[str, Any]:

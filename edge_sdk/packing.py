@@ -40,6 +40,7 @@ def pack(conversion: Conversion, path: Path, *, name: str | None = None) -> Bund
         source_sha256=conversion.model.sha256,
         precision=artifact.precision,
         golden_samples=conversion.golden_samples,
+        preprocessing=conversion.preprocessing,
     )
     layers = {
         artifact.title: (MODEL_TYPE, artifact.data),

@@ -239,7 +239,7 @@ def convert(
 
     samples = judged = None
     if calibration is not None:
-        samples = load_calibration(calibration, model, preprocessing=preprocessing)
+        samples = load_calibration(calibration, model, preprocessing=preprocessing, progress=progress)
     given = calibration if validation is None and labels is not None else validation
     if given is not None:
         from converters.quantize.validation import load_validation

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from device_agent import protocol
+from device_agent.bundle import Preprocessing
 from device_agent.errors import tree
 from device_agent.protocol import (
     AgentInfo,
@@ -134,6 +135,21 @@ def events(what: str, body: type | None = None) -> dict[str, Any]:
     return route(what, text, parameters=MODEL, body=asked, media_type=protocol.EVENTS_MEDIA_TYPE)
 
 
+def metadata() -> dict[str, Any]:
+    """What a model takes and gives; how images become its input, where it was made with images."""
+    tensors = {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}}
+    parameters = {"type": "object", "properties": {"preprocessing": component(Preprocessing)}}
+    properties = {
+        "name": {"type": "string"},
+        "versions": {"type": "array", "items": {"type": "string"}},
+        "platform": {"type": "string"},
+        "inputs": tensors,
+        "outputs": tensors,
+        "parameters": parameters,
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)[:-1]}
+
+
 def inference(prefix: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     """The routes of one model by the Open Inference Protocol."""
     of_model = {"parameters": parameters}
@@ -142,7 +158,7 @@ def inference(prefix: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
     }
     return {
-        prefix: {"get": route("Inputs and outputs of a model", {"type": "object"}, **of_model)},
+        prefix: {"get": route("Inputs and outputs of a model", metadata(), **of_model)},
         f"{prefix}/ready": {"get": route("Whether a model is active", {"type": "object"}, **of_model)},
         f"{prefix}/infer": {"post": route("Run a model once", INFER, body=bodies, **of_model)},
     }

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_kept_statistics() -> Iterator[None]:
+    """No test reads or writes statistics that are kept for the user; those of the cache have their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_CACHE", "off")
+        yield
+
+
 @pytest.fixture(scope="session")
 def zoo() -> Path:
     """The model zoo's folder: EDGE_ZOO, or ../shared/zoo beside the checkout; skips where it is missing."""
@@ -28,6 +36,24 @@ def zoo() -> Path:
             pytest.fail(f"EDGE_ZOO_REQUIRED is set and there is no model zoo at {folder}")
         pytest.skip(f"no model zoo at {folder}: set EDGE_ZOO")
     return folder
+
+
+@pytest.fixture(scope="session")
+def detector() -> Path:
+    """`detector.onnx`: boxes in pixels and scores in one output; `tests.models.data.scenes` are its data."""
+    return ROOT / "tests/models/detector.onnx"
+
+
+@pytest.fixture(scope="session")
+def outlier() -> Path:
+    """`outlier.onnx`: a classifier with channels of a hundred times the others; its data are `patches`."""
+    return ROOT / "tests/models/outlier.onnx"
+
+
+@pytest.fixture(scope="session")
+def regressor() -> Path:
+    """`regressor.onnx`: one quantity of eight values; its data are `readings`."""
+    return ROOT / "tests/models/regressor.onnx"
 
 
 def _needs(*packages: str, extra: str) -> None:

@@ -10,7 +10,7 @@ from converters.quantize.quantizer import float_operators
 from device_agent.bundle import TensorSpec
 
 if TYPE_CHECKING:
-    from converters.graph.ir import Graph
+    from converters.graph.ir import Graph, GraphTensor
     from converters.model import Model
 
 # Integer kernels round differently, and over a network the steps add up: LiteRT's kernels for other
@@ -70,16 +70,37 @@ def _specs(graph: Graph, named: dict[str, str], layouts: dict[str, str | None]) 
 
 
 def _tolerance(graph: Graph, output: str) -> float:
-    """How far a device may be from the host in that output, in the output's own unit."""
+    """How far a device may be from the host in that output, in the output's own unit (integers: steps).
+
+    Values come to a float output from quantised ones as well, where parts of the graph compute in float:
+    those that are within reach of it bound its error.
+    """
     tensor = graph.tensors[output]
     if not tensor.dtype.startswith("float"):
-        return TOLERANCE_STEPS if tensor.quantization is not None else 0.0
-    producer = graph.producer(output)
-    if producer is not None and producer.type == "DEQUANTIZE" and producer.inputs[0] is not None:
-        inside = graph.tensors[producer.inputs[0]].quantization
-        if inside is not None:
-            return TOLERANCE_STEPS * max(inside.scale)
-    return TOLERANCE_FLOAT
+        return TOLERANCE_STEPS * _coarseness(graph, tensor) if tensor.quantization is not None else 0.0
+    makers = {name: operator for operator in graph.operators for name in operator.outputs}
+    pending, seen, steps = [output], {output}, [0.0]
+    while pending:
+        operator = makers.get(pending.pop())
+        if operator is None:
+            continue
+        for name in operator.inputs:
+            if name is None or name in seen or graph.tensors[name].data is not None:
+                continue
+            seen.add(name)
+            held = graph.tensors[name]
+            if held.quantization is not None:
+                steps.append(max(held.quantization.scale) * _coarseness(graph, held))
+            else:
+                pending.append(name)
+    return TOLERANCE_STEPS * max(steps) or TOLERANCE_FLOAT
+
+
+def _coarseness(graph: Graph, tensor: GraphTensor) -> float:
+    """What one step of error is in a tensor's steps: int16 values that come from int8 ones are as coarse."""
+    activations = (held for held in graph.tensors.values() if held.data is None)
+    mixed = tensor.dtype == "int16" and any(held.dtype == "int8" for held in activations)
+    return 65535 / 255 if mixed else 1.0
 
 
 def _file_name(name: str) -> str:

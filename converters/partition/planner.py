@@ -100,13 +100,14 @@ def _check(recipe: Recipe) -> None:
     for what, got, known in (("precision", recipe.precision, ASKED), ("io", recipe.io, IO_KINDS)):
         if got not in known:
             raise InvalidRequest(f"unknown {what}", got=repr(got), expected=" or ".join(known))
-    for what, names, known in (
-        ("way to choose ranges", (recipe.ranges,) if recipe.ranges is not None else (), METHODS),
+    ranges = () if recipe.ranges is None else (recipe.ranges,)
+    for what, names, has in (
+        ("way to choose ranges", ranges, METHODS),
         ("repair", recipe.repairs or (), tuple(REPAIRS)),
     ):
-        unknown = [name for name in names if name not in known]
+        unknown = [name for name in names if name not in has]
         if unknown:
-            raise InvalidRequest(f"unknown {what}", got=repr(unknown[0]), expected=" or ".join(known))
+            raise InvalidRequest(f"unknown {what}", got=repr(unknown[0]), expected=" or ".join(has))
     asked = recipe.accuracy
     if asked is None:
         return

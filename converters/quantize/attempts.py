@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 
-from converters.quantize.culprits import LOOK_SECONDS, LOOK_SHARE, WORST, Gains, look
+from converters.quantize.culprits import CLOSER, LOOK_SECONDS, LOOK_SHARE, WORST, Gains, look
 from converters.quantize.engine import Built, Engine, LayerError
-from converters.quantize.groups import Group, suspected
+from converters.quantize.groups import Group, joined, suspected
 from converters.quantize.scheme import Scheme
 from converters.quantize.telling import summary
-from converters.quantize.trials import Bench, Tried, Try, Worst
+from converters.quantize.trials import Bench, Look, Tried, Try, Worst
 from device_agent import codec
 from device_agent.errors import FidelityError, MetricError, QuantizationError, WorkerFailed
 
@@ -84,29 +84,29 @@ class Attempts:
 
     def look(self, groups: Sequence[Group], steps: Sequence[str], start: Tried) -> tuple[list[Group], Gains]:
         """The groups, the most suspicious first, and what each gains alone over `start`."""
-        worst = sorted(range(len(start.errors)), key=lambda index: -start.errors[index])[:WORST]
-        error = sum(start.errors[index] for index in worst) / len(worst)
         order = self._recorded("order", start.scheme, lambda: self._suspicion(groups, start))
-        by_name = {group.head.name: group for group in groups}
+        by_name = {group.key: group for group in groups}
         ordered = [by_name[name] for name in order]
         left = self.budget.left()
         until = self.budget.spent + (LOOK_SECONDS if left is None else min(LOOK_SECONDS, LOOK_SHARE * left))
         done = 0
 
-        def probe(group: Group, step: str) -> float | None:
+        def probe(group: Group, step: str) -> Look | None:
             nonlocal done
             done += 1
-            self.progress(
-                f"looking at single layers: {group.head.label or group.head.name} in {step}", done, 0
-            )
+            self.progress(f"looking at single layers: {group.label} in {step}", done, 0)
             scheme = evolve(start.scheme, exceptions=group.exceptions(step))
-            found: float | None = self._recorded("layer", scheme, lambda: self._output_error(scheme, worst))
-            return found
+            return self._looked(scheme)
 
         def go_on() -> bool:
             return self.budget.over() is None and self.budget.spent < until
 
-        return ordered, look(ordered, steps, error, probe, go_on)
+        before = self._looked(start.scheme)
+        if before is None:
+            return ordered, Gains({}, {}, "single layers could not be looked at")
+        joint = (joined(group, groups) for group in ordered[:CLOSER])
+        pairs = [pair for pair in joint if pair is not None]
+        return ordered, look(ordered, pairs, steps, before, probe, go_on)
 
     def building(self, tried: Tried) -> Built:
         """The model of a candidate."""
@@ -119,7 +119,7 @@ class Attempts:
         if tried.judgement is None:
             return ()
         try:
-            return self.engine.errors(tried.scheme, self._samples(tried.errors).samples)
+            return self.engine.errors(tried.scheme, self._samples().samples)
         except REFUSALS as e:
             self.notes.append(f"the errors of the layers of candidate {tried.number} are not known: {e}")
             return ()
@@ -128,7 +128,7 @@ class Attempts:
         try:
             built = self.engine.build(step.scheme)
         except QuantizationError as e:
-            return evolve(made, refusal=f"cannot be built: {e}")
+            return evolve(made, refusal=f"cannot be built: {e}".rstrip("."))
         artifact = built.artifact
         self._built = (step.scheme.key, built)
         made = evolve(
@@ -154,22 +154,29 @@ class Attempts:
                 return evolve(made, slow=step.limit)
             measured = self.bench.evaluate(artifact)
         except REFUSALS as e:
-            return evolve(made, refusal=f"cannot be judged: {e}")
+            return evolve(made, refusal=f"cannot be judged: {e}".rstrip("."))
         return evolve(made, value=measured.value, judgement=measured.judgement, errors=measured.errors)
 
-    def _output_error(self, scheme: Scheme, worst: Sequence[int]) -> float | None:
-        try:
-            artifact = self.engine.build(scheme).artifact
-            return self._samples((), worst).error(artifact)
-        except REFUSALS:
-            return None  # told where the ladder tries it
+    def _looked(self, scheme: Scheme) -> Look | None:
+        """A scheme on the worst samples; None where it cannot be built, which is told where it is tried."""
+
+        def make() -> object:
+            try:
+                return self._samples().look(self.engine.build(scheme).artifact)
+            except REFUSALS:
+                return None
+
+        found = self._recorded("layer", scheme, lambda: codec.to_json(make()))
+        return None if found is None else codec.from_json(found, Look, where="the journal")
 
     def _suspicion(self, groups: Sequence[Group], start: Tried) -> list[str]:
-        return [group.head.name for group in suspected(groups, self.layer_errors(start))]
+        return [group.key for group in suspected(groups, self.layer_errors(start))]
 
-    def _samples(self, errors: Sequence[float], indices: Sequence[int] = ()) -> Worst:
+    def _samples(self) -> Worst:
+        """Those where the first candidate that was judged, plain int8, is furthest from the float model."""
         if self._worst is None:
-            chosen = indices or sorted(range(len(errors)), key=lambda index: -errors[index])[:WORST]
+            errors = next(tried.errors for tried in self.history if tried.judgement is not None)
+            chosen = sorted(range(len(errors)), key=lambda index: -errors[index])[:WORST]
             self._worst = self.bench.worst(chosen)
         return self._worst
 

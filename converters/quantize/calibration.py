@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
+from converters.progress import silent
 from device_agent.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from converters.model import Model
+    from converters.progress import Progress
     from converters.quantize.sources import Source
-    from device_agent.bundle import TensorSpec
+    from device_agent.bundle import Preprocessing
 
     # a path, `module:function`, one array, arrays by input name, or an iterable of single samples
     CalibrationSource = str | Path | np.ndarray | Mapping[str, Any] | Iterable[Any]
@@ -28,32 +31,54 @@ MOST_SAMPLES = 10_000  # past this the ranges no longer move, and a generator ma
 
 
 @frozen
+class InputValues:
+    """What an input was seen to hold over all samples; `whole` says that it is nothing but whole numbers."""
+
+    minimum: float
+    maximum: float
+    whole: bool
+
+
+@frozen
 class Calibration:
     """Checked calibration samples for one model.
 
     `samples()` starts a new pass over them; each sample maps every input name of the model to an array of
     exactly that input's shape and dtype (the model's batch, usually 1). `count` is their number, `source`
     says where they came from, `notes` what a user should know of them (a cast, too few samples).
+
+    `digest` is the sha256 of all that the samples hold, as they were in the pass that checked them, None
+    where no such pass was made; `values` what each input holds; `preprocessing` how images became inputs.
     """
 
     source: str
     count: int
     samples: Callable[[], Iterator[dict[str, np.ndarray]]] = field(repr=False)
     notes: tuple[str, ...] = ()
+    digest: str | None = None
+    values: Mapping[str, InputValues] = field(factory=dict)
+    preprocessing: Preprocessing | None = None
 
 
 def load_calibration(
-    source: CalibrationSource, model: Model, *, preprocessing: Path | None = None, limit: int = MOST_SAMPLES
+    source: CalibrationSource,
+    model: Model,
+    *,
+    preprocessing: Path | None = None,
+    limit: int = MOST_SAMPLES,
+    progress: Progress = silent,
 ) -> Calibration:
     """The calibration samples in `source`, every one of them checked against the model.
 
     Args:
         source: an `.npz` or `.npy` file; a folder of images; `module:function`, importable from the
-            current folder, that returns arrays or yields samples; or, from Python, the arrays themselves.
-            Arrays are `dtype[N, ...]`, N >= 1, where `...` is the model's input without its batch.
+            current folder, that returns arrays or yields samples; or, from Python, the arrays themselves or
+            an iterator over them, which is kept on disk for later passes. Arrays are `dtype[N, ...]`,
+            N >= 1, where `...` is the model's input without its batch.
         model: whose inputs the samples are for; with a batch of B, B rows make a sample.
         preprocessing: how images become inputs (TOML); `preprocessing.toml` in the folder if None.
         limit: take at most this many samples.
+        progress: told of every sample that was checked.
 
     Raises:
         CalibrationError: no samples, or one of the wrong name, shape, dtype or content.
@@ -62,14 +87,16 @@ def load_calibration(
     """
     from converters.quantize import sources
 
-    found = checked(sources.open_source(source, model, preprocessing), model, limit)
+    found = checked(sources.open_source(source, model, preprocessing), model, limit, progress=progress)
     if found.count < FEW_SAMPLES:
         few = f"only {found.count} calibration samples: give at least {FEW_SAMPLES}, better 100 to 500"
         return evolve(found, notes=(*found.notes, few))
     return found
 
 
-def checked(opened: Source, model: Model, limit: int, *, kind: str = "calibration") -> Calibration:
+def checked(
+    opened: Source, model: Model, limit: int, *, kind: str = "calibration", progress: Progress = silent
+) -> Calibration:
     """The samples of a source that was opened, checked against the model in one pass over them.
 
     Args:
@@ -77,178 +104,126 @@ def checked(opened: Source, model: Model, limit: int, *, kind: str = "calibratio
         model: whose inputs the samples are for.
         limit: take at most this many samples.
         kind: what error texts call them.
+        progress: told of every sample that was checked.
 
     Raises:
         CalibrationError: no samples, or one of the wrong name, shape, dtype or content.
     """
+    from converters.quantize.fitting import batches, fitting
+
+    given: dict[str, np.dtype[Any]] = {}  # the dtypes, before they are cast
 
     def samples() -> Iterator[dict[str, np.ndarray]]:
-        rows = (_fitting(item, model, opened.name) for item in opened.items())
-        return islice(_batches(rows, model, opened.name), limit)
+        return islice(batches(rows(), model, opened.name), limit)
 
-    count, notes = _inspect(samples(), model, opened.name, kind)
-    casts = _casts(next(iter(opened.items())), model, kind)
-    if count == limit:
+    def rows() -> Iterator[dict[str, np.ndarray]]:
+        for item in opened.items():
+            fitted = fitting(item, model, opened.name)
+            if not given:
+                given.update({name: array.dtype for name, array in fitted.items()})
+            yield fitted
+
+    inspected = _Inspected()
+    total = min(opened.count, limit)
+    progress(f"checking {kind} data", 0, total)
+    for sample in samples():
+        inspected.add(sample, opened.name)
+        progress(f"checking {kind} data", inspected.count, total)
+    notes = (*_casts(given, model, kind), *inspected.notes(model, opened.name, kind))
+    if inspected.count == limit:
         notes += (f"only the first {limit} {kind} samples are used",)
-    return Calibration(opened.name, count, samples, casts + notes)
-
-
-def _batches(
-    items: Iterable[dict[str, np.ndarray]], model: Model, where: str
-) -> Iterator[dict[str, np.ndarray]]:
-    """Samples of the model's batch, as views of the rows wherever rows need not be joined."""
-    import numpy as np
-
-    sizes = {spec.name: (spec.shape[0] if spec.shape else 1) for spec in model.inputs}
-    pending: dict[str, np.ndarray] = {}
-    for item in items:
-        rows = {
-            name: np.concatenate([pending[name], array]) if len(pending.get(name, ())) else array
-            for name, array in item.items()
-        }
-        full = min((len(rows[name]) // size for name, size in sizes.items()), default=0)
-        for index in range(full):
-            yield {
-                spec.name: _cast(
-                    rows[spec.name][index * sizes[spec.name] : (index + 1) * sizes[spec.name]], spec, where
-                ).reshape(spec.shape)
-                for spec in model.inputs
-            }
-        pending = {name: rows[name][full * size :] for name, size in sizes.items()}
-    longer = [name for name, size in sizes.items() if len(pending.get(name, ())) >= size]
-    if longer:
-        raise CalibrationError(
-            "the inputs have different numbers of samples",
-            where=where,
-            got=f"more of {', '.join(map(repr, longer))} than of the others",
-        )
-
-
-def _fitting(item: Mapping[str, Any], model: Model, where: str) -> dict[str, np.ndarray]:
-    """Arrays of an item as rows of each input, `[K, ...]` where `...` is the input without its batch."""
-    import numpy as np
-
-    rows = {}
-    for spec in model.inputs:
-        if spec.name not in item:
-            raise CalibrationError(
-                f"there is no array for the model's input {spec.name!r}",
-                where=where,
-                got=", ".join(map(repr, item)) or "nothing",
-                expected=", ".join(repr(one.name) for one in model.inputs),
-            )
-        array = np.asarray(item[spec.name])
-        if not _quantizable(array.dtype, spec) and not _castable(array.dtype, np.dtype(spec.dtype)):
-            raise CalibrationError(
-                f"the values for input {spec.name!r} have the wrong dtype",
-                where=where,
-                got=str(array.dtype),
-                expected=spec.dtype,
-                next_step=f"Save them as numbers: `x.astype({spec.dtype!r})`.",
-            )
-        row = spec.shape[1:]
-        if array.shape[1:] == spec.shape:
-            array = array.reshape(-1, *row)
-        elif array.shape == row:
-            array = array[None]
-        elif array.ndim == 0 or array.shape[1:] != row:
-            raise _wrong_shape(array, spec, where)
-        rows[spec.name] = array
-    return rows
-
-
-def _cast(array: np.ndarray, spec: TensorSpec, where: str) -> np.ndarray:
-    """The array in the input's dtype; integers out of its range are refused, floats out of it become Inf."""
-    import numpy as np
-
-    if _quantizable(array.dtype, spec):
-        return array.astype(np.float32, copy=False)
-    if array.dtype.kind in "iu" and not spec.dtype.startswith("float"):
-        limits = np.iinfo(spec.dtype)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise CalibrationError(
-                f"the values for input {spec.name!r} do not fit {spec.dtype}",
-                where=where,
-                got=f"{array.min()} .. {array.max()}",
-                expected=f"{limits.min} .. {limits.max}",
-            )
-    with np.errstate(over="ignore"):  # what comes out as Inf is refused with its sample's index
-        return array.astype(spec.dtype, copy=False)
-
-
-def _quantizable(got: np.dtype[Any], spec: TensorSpec) -> bool:
-    """Real values for an input that is quantised already: who runs the model makes steps of them."""
-    return spec.quantization is not None and got.kind == "f"
-
-
-def _castable(got: np.dtype[Any], expected: np.dtype[Any]) -> bool:
-    if expected.kind == "f":
-        return got.kind in "fiu"
-    return got.kind == expected.kind or (got.kind in "iu" and expected.kind in "iu")
-
-
-def _wrong_shape(array: np.ndarray, spec: TensorSpec, where: str) -> CalibrationError:
-    expected = ", ".join(["N", *map(str, spec.shape[1:])])
-    hint = None
-    if array.ndim == 4 and len(spec.shape) == 4:
-        for order, said in (
-            ((0, 2, 3, 1), "first, the model's last"),
-            ((0, 3, 1, 2), "last, the model's first"),
-        ):
-            if tuple(array.shape[axis] for axis in order)[1:] == spec.shape[1:]:
-                hint = f"The data's channels come {said}: `x.transpose{order}` reorders them."
-    return CalibrationError(
-        f"the array for input {spec.name!r} has the wrong shape",
-        where=where,
-        got=str(list(array.shape)),
-        expected=f"[{expected}]" + (f" ({spec.layout})" if spec.layout is not None else ""),
-        next_step=hint,
+    return Calibration(
+        opened.name,
+        inspected.count,
+        samples,
+        notes,
+        inspected.digest.hexdigest(),
+        inspected.values(),
+        opened.preprocessing,
     )
 
 
-def _inspect(
-    samples: Iterator[dict[str, np.ndarray]], model: Model, where: str, kind: str
-) -> tuple[int, tuple[str, ...]]:
-    """One pass over the samples: their number, and notes; CalibrationError for bad contents."""
-    import numpy as np
+class Digest:
+    """The sha256 of samples: names, dtypes, shapes and values, in order."""
 
-    low: dict[str, float] = {}
-    high: dict[str, float] = {}
-    count = 0
-    for sample in samples:
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, sample: Mapping[str, np.ndarray]) -> None:
+        """Take in the next sample."""
+        import numpy as np
+
         for name, array in sample.items():
+            self._hash.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+            self._hash.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+    def hexdigest(self) -> str:
+        """The digest of all so far."""
+        return self._hash.hexdigest()
+
+
+@define
+class _Inspected:
+    """What one pass over the samples finds, sample by sample."""
+
+    count: int = 0
+    digest: Digest = field(factory=Digest)
+    _low: dict[str, float] = field(factory=dict)
+    _high: dict[str, float] = field(factory=dict)
+    _whole: dict[str, bool] = field(factory=dict)
+
+    def add(self, sample: Mapping[str, np.ndarray], where: str) -> None:
+        """Take in a sample; CalibrationError where it holds NaN or Inf."""
+        import numpy as np
+
+        for name, array in sample.items():
+            if not array.size:
+                continue
             least, most = float(array.min()), float(array.max())  # NaN and Inf show in one of them
             if not (np.isfinite(least) and np.isfinite(most)):
                 raise CalibrationError(
-                    f"sample {count} of input {name!r} holds NaN or Inf",
+                    f"sample {self.count} of input {name!r} holds NaN or Inf",
                     where=where,
                     next_step="Remove the sample, or mend what made it.",
                 )
-            low[name] = min(low.get(name, least), least)
-            high[name] = max(high.get(name, most), most)
-        count += 1
-    if count == 0:
-        batch = model.inputs[0].shape[0] if model.inputs and model.inputs[0].shape else 1
-        raise CalibrationError(
-            f"there are no {kind} samples", where=where, expected=f"at least {batch} of them"
-        )
-    constant = [name for name in low if low[name] == high[name]]
-    if len(constant) == len(low):
-        raise CalibrationError(
-            f"every {kind} value is the same, so they say nothing of the model",
-            where=where,
-            got=f"{constant[0]!r} is {low[constant[0]]:g} throughout",
-            next_step="Give real inputs, as the model will see them.",
-        )
-    return count, tuple(f"input {name!r} is {low[name]:g} in every {kind} sample" for name in constant)
+            self._low[name] = min(self._low.get(name, least), least)
+            self._high[name] = max(self._high.get(name, most), most)
+            if self._whole.get(name, True):
+                self._whole[name] = array.dtype.kind != "f" or bool((array == np.rint(array)).all())
+        self.digest.add(sample)
+        self.count += 1
+
+    def values(self) -> dict[str, InputValues]:
+        """What each input holds."""
+        return {name: InputValues(self._low[name], self._high[name], self._whole[name]) for name in self._low}
+
+    def notes(self, model: Model, where: str, kind: str) -> tuple[str, ...]:
+        """What a user should know; CalibrationError where the samples are of no use."""
+        if self.count == 0:
+            batch = model.inputs[0].shape[0] if model.inputs and model.inputs[0].shape else 1
+            raise CalibrationError(
+                f"there are no {kind} samples", where=where, expected=f"at least {batch} of them"
+            )
+        constant = [name for name in self._low if self._low[name] == self._high[name]]
+        if constant and len(constant) == len(self._low):
+            raise CalibrationError(
+                f"every {kind} value is the same, so they say nothing of the model",
+                where=where,
+                got=f"{constant[0]!r} is {self._low[constant[0]]:g} throughout",
+                next_step="Give real inputs, as the model will see them.",
+            )
+        return tuple(f"input {name!r} is {self._low[name]:g} in every {kind} sample" for name in constant)
 
 
-def _casts(item: Mapping[str, Any], model: Model, kind: str) -> tuple[str, ...]:
+def _casts(given: Mapping[str, np.dtype[Any]], model: Model, kind: str) -> tuple[str, ...]:
     import numpy as np
 
-    found = []
-    for spec in model.inputs:
-        got = np.asarray(item[spec.name]).dtype
-        if got != np.dtype(spec.dtype) and not _quantizable(got, spec):
-            found.append(f"{kind} values for {spec.name!r} were cast from {got} to {spec.dtype}")
-    return tuple(found)
+    from converters.quantize.fitting import quantizable
+
+    return tuple(
+        f"{kind} values for {spec.name!r} were cast from {given[spec.name]} to {spec.dtype}"
+        for spec in model.inputs
+        if spec.name in given
+        and given[spec.name] != np.dtype(spec.dtype)
+        and not quantizable(given[spec.name], spec)
+    )

@@ -9,6 +9,7 @@ from attrs import frozen
 from converters.quantize.engine import Layer, LayerError
 
 SWITCH = 0.01  # of plain int8's latency: what changing to another precision and back is guessed to take
+SEEN = 0.1  # of plain int8's latency: a difference that a few runs tell from noise
 
 
 @frozen
@@ -16,6 +17,18 @@ class Group:
     """Layers that are cut out of an int8 model together, in execution order."""
 
     layers: tuple[Layer, ...]
+
+    @property
+    def key(self) -> str:
+        """The same text for groups of the same layers."""
+        return " ".join(layer.name for layer in self.layers)
+
+    @property
+    def label(self) -> str:
+        """What a user knows them by."""
+        return " and ".join(
+            layer.label or layer.name for layer in self.layers if layer.macs or layer is self.head
+        )
 
     @property
     def head(self) -> Layer:
@@ -53,6 +66,25 @@ def grouped(layers: Sequence[Layer]) -> tuple[Group, ...]:
     return tuple(Group(tuple(group)) for group in members)
 
 
+def joined(group: Group, groups: Sequence[Group]) -> Group | None:
+    """A group with those whose outputs it reads, of all in execution order; None where there are none.
+
+    What a tensor loses in int8 is only won back where both its sides are given more: alone neither shows it.
+    """
+    layers = [layer for one in groups for layer in one.layers]
+    order = {layer.name: place for place, layer in enumerate(layers)}
+    home = {layer.name: one for one in groups for layer in one.layers}
+    read = {name for layer in group.layers for name in layer.inputs if name in home}
+    if not read:
+        before = order[group.layers[0].name] - 1
+        read = {layers[before].name} if before >= 0 and not any(one.inputs for one in group.layers) else set()
+    sides = {home[name].key: home[name] for name in read if home[name] is not group}
+    if not sides:
+        return None
+    members = [*group.layers, *(layer for side in sides.values() for layer in side.layers)]
+    return Group(tuple(sorted(members, key=lambda layer: order[layer.name])))
+
+
 def suspected(groups: Sequence[Group], errors: Sequence[LayerError]) -> tuple[Group, ...]:
     """The groups, those first whose own output lost most.
 
@@ -72,18 +104,24 @@ def suspected(groups: Sequence[Group], errors: Sequence[LayerError]) -> tuple[Gr
     return tuple(sorted(groups, key=lambda group: -most[group]))
 
 
-def extra_ns(group: Group, precision: str, latencies_ns: Mapping[str, int], macs: int) -> float:
+def extra_ns(
+    group: Group, precision: str, latencies_ns: Mapping[str, int], macs: int, seen_ns: int | None
+) -> float:
     """A guess at what a group costs in another precision than int8, in nanoseconds; never nothing.
 
-    Its share of the model's multiply-accumulates times what the whole model costs more in that precision,
-    and a hundredth of plain int8 for changing over and back.
+    What was seen of the group alone, where that stands out of the noise of a few runs. Otherwise its share
+    of the model's multiply-accumulates of what the whole model costs more in that precision, and a
+    hundredth of plain int8 for changing over and back.
 
     Args:
         group: it.
         precision: int16x8 or float32.
         latencies_ns: of the whole model by precision, `int8` and as many others as are known.
         macs: the model's multiply-accumulates.
+        seen_ns: how much longer a run took with this group alone in that precision, None: not known.
     """
     plain = latencies_ns["int8"]
+    if seen_ns is not None and seen_ns > SEEN * plain:
+        return seen_ns
     more = latencies_ns.get(precision, 2 * plain) - plain
     return SWITCH * plain + max(0.0, more * group.macs / max(1, macs))

@@ -13,8 +13,8 @@ from attrs import evolve
 from converters.quantize import rungs
 from converters.quantize.attempts import Attempts
 from converters.quantize.budget import Budget
-from converters.quantize.culprits import Move, culprits, moves
-from converters.quantize.groups import extra_ns, grouped
+from converters.quantize.culprits import Option, culprits, options
+from converters.quantize.groups import Group, extra_ns, grouped
 from converters.quantize.scheme import Scheme
 from converters.quantize.search import Culprit, Search
 from converters.quantize.telling import lacking, reported, stopping
@@ -117,8 +117,8 @@ def _search(done: Attempts, goal: Goal, io: str) -> tuple[str | None, tuple[Culp
     start = rungs.base(history)
     found: tuple[Culprit, ...] = ()
     if stopped is None and space.steps and start is not None and not rungs.done(space, history):
-        order, found = _order(done, space, start)
-        stopped = _follow(rungs.with_exceptions(space, history, start, order), done)
+        choices, found = _looked(done, space, start)
+        stopped = _follow(rungs.with_exceptions(space, history, start, choices), done)
     if stopped is None:
         stopped = _follow(rungs.at_the_end(space, history), done)
     return stopped, found
@@ -137,13 +137,16 @@ def _follow(rung: rungs.Rung, done: Attempts) -> str | None:
         return None
 
 
-def _order(done: Attempts, space: rungs.Space, start: Tried) -> tuple[Sequence[Move], tuple[Culprit, ...]]:
-    """Look at single layers: the order in which they may be given more, and those that lose the accuracy."""
+def _looked(done: Attempts, space: rungs.Space, start: Tried) -> tuple[Sequence[Option], tuple[Culprit, ...]]:
+    """Look at single layers: what each may be given, and those that lose the accuracy."""
     if "int16x8" in space.steps:
         done.time("int16x8", evolve(start.scheme, precision="int16x8"))
     groups, gains = done.look(grouped(done.engine.layers()), space.steps, start)
     if gains.note:
         done.notes.append(gains.note)
     macs = sum(group.macs for group in groups)
-    order = moves(groups, gains, space.steps, lambda group, step: extra_ns(group, step, done.latencies, macs))
-    return order, culprits(groups, gains)
+
+    def extra(group: Group, step: str) -> float:
+        return extra_ns(group, step, done.latencies, macs, gains.extra_ns.get((group.key, step)))
+
+    return options(groups, gains, space.steps, extra), culprits(groups, gains)

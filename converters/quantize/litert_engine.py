@@ -68,6 +68,7 @@ class LiteRTEngine:
         self.ranges = METHODS
         self.repairs = tuple(REPAIRS)
         self._model, self._graph, self._calibration = model, graph, calibration
+        self.name = runtime
         self._runtime, self._least_version, self._progress = runtime, least_version, progress
         self._opened, self._rewrites = opened, dict(rewrites or {})
         self._statistics: Statistics | None = None
@@ -75,6 +76,7 @@ class LiteRTEngine:
 
     def layers(self) -> tuple[Layer, ...]:
         """The operators that touch floats, in execution order."""
+        made = {name: one.outputs[0] for one in self._graph.operators for name in one.outputs}
         return tuple(
             Layer(
                 name=operator.outputs[0],
@@ -82,6 +84,7 @@ class LiteRTEngine:
                 label=self._label(operator),
                 macs=macs_of(self._graph, operator),
                 precisions=(*self._integer(operator), FLOAT),
+                inputs=tuple(made[name] for name in operator.inputs if name in made),
             )
             for operator in self._graph.operators
             if computes(self._graph, operator)
@@ -158,7 +161,12 @@ class LiteRTEngine:
             prepared.ranges = _chosen(context.statistics, scheme)
 
         context = Context(
-            samples, before.statistics, evolve(scheme, exceptions={}), recalibrate, self._progress
+            samples,
+            before.statistics,
+            evolve(scheme, exceptions={}),
+            recalibrate,
+            self._progress,
+            self._runtime,
         )
         effect = REPAIRS[name](prepared, context)
         effects = (*before.effects, effect)

@@ -85,3 +85,15 @@ class WithError:
     def value(self, kept: Sequence[tuple[Any, float]]) -> float:
         """The metric's, of what it kept."""
         return self.metric.value([one for one, _ in kept])
+
+
+@define
+class WithErrorFromInputs(WithError):
+    """`WithError` of a metric that looks at the inputs too (`metrics.base.FromInputs`)."""
+
+    def observe_from(
+        self, inputs: Arrays, outputs: Arrays, reference: Arrays, label: Any
+    ) -> tuple[Any, float]:
+        """What the metric keeps, and the output error."""
+        kept = self.metric.observe_from(inputs, outputs, reference, label)  # type: ignore[attr-defined] # is FromInputs
+        return kept, of(outputs, reference, self.power)

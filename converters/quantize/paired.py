@@ -67,10 +67,11 @@ def _proportions(metric: Metric, reference: Evaluation, candidate: Evaluation, g
             100 * upper_bound(lost * share, won * share, samples, goal.confidence) <= goal.max_drop + _EXACT
         )
 
+    lower = -100 * upper_bound(won, lost, n, goal.confidence)
     proven = upper <= goal.max_drop + _EXACT
     return Judgement(
         drop=drop,
-        lower=-100 * upper_bound(won, lost, n, goal.confidence),
+        lower=lower if metric.labelled else max(0.0, lower),  # nothing agrees more with itself
         upper=upper,
         confidence=goal.confidence,
         samples=n,
@@ -107,7 +108,7 @@ def upper_bound(lost: float, won: float, n: int, confidence: float) -> float:
         b = (2 * n - lost + won) * d - lost - won
         share = (math.sqrt(max(0.0, b * b + 8 * n * won * d * (1 - d))) - b) / (4 * n)
         variance = n * (2 * share + d * (1 - d))
-        return n * d - (lost - won) - correction >= z * math.sqrt(max(0.0, variance))
+        return bool(n * d - (lost - won) - correction >= z * math.sqrt(max(0.0, variance)))
 
     low, high = (lost - won) / n, 1.0
     if not refused(high):
@@ -125,7 +126,7 @@ def mcnemar(lost: int, won: int) -> float:
     """
     total = lost + won
     tail = sum(math.comb(total, k) for k in range(min(lost, won) + 1))
-    return min(1.0, 2 * tail / 2**total)
+    return min(1.0, 2 * tail / (1 << total))
 
 
 def _bootstrap(metric: Metric, reference: Evaluation, candidate: Evaluation, goal: Goal) -> Judgement:
@@ -135,12 +136,13 @@ def _bootstrap(metric: Metric, reference: Evaluation, candidate: Evaluation, goa
     enough: float | None = getattr(metric, "enough", None)
 
     def worse(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        sign = 1.0 if metric.greater_is_better else -1.0
+        before, after = sign * before, sign * after
         if enough is not None:
-            cap = np.minimum if metric.greater_is_better else np.maximum
-            before, after = cap(before, enough), cap(after, enough)
-        return before - after if metric.greater_is_better else after - before
+            before, after = np.minimum(before, sign * enough), np.minimum(after, sign * enough)
+        return before - after
 
-    drop = float(worse(np.float64(reference.value), np.float64(candidate.value)))
+    drop = float(worse(np.array(reference.value), np.array(candidate.value)))
     found = worse(*_resampled(metric, reference.kept, candidate.kept))
     found = found[np.isfinite(found)]
     if len(found) < FEWEST_RESAMPLES / 2:
@@ -151,9 +153,10 @@ def _bootstrap(metric: Metric, reference: Evaluation, candidate: Evaluation, goa
         )
     lower, upper = np.quantile(found, [1 - goal.confidence, goal.confidence])
     lower, upper = min(float(lower), drop), max(float(upper), drop)
-    unseen = metric.unit == "points" and float(np.ptp(found)) < _EXACT
-    if unseen:  # no sample counts against the candidate: as many more as a proportion allows still may
-        upper = max(upper, drop + 100 * upper_bound(0, 0, n, goal.confidence))
+    unseen = enough is None and float(np.abs(found).max()) < _EXACT
+    if unseen:  # no sample makes a difference: as many more as a proportion allows may, each all it can
+        whole = 100.0 if metric.unit == "points" else abs(reference.value)
+        upper = max(upper, drop + whole * upper_bound(0, 0, n, goal.confidence))
     proven = n >= FEWEST_SAMPLES and upper <= goal.max_drop + _EXACT
     needed = None
     if not proven and drop < goal.max_drop:

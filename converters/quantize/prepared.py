@@ -37,13 +37,15 @@ class Prepared:
     """A float32 graph, the ranges of its activations by tensor, and chosen weights by constant.
 
     `precisions` are what operators, by their first output, had better compute in where a scheme names no
-    other for them and they can. Repairs change all four in place.
+    other for them and they can. `corrections`, by first output too, are added to the biases of operators
+    that compute in integers, float32[C]: the float graph stays what it is. Repairs change all five in place.
     """
 
     graph: Graph
     ranges: dict[str, Range]
     rounded: dict[str, Rounded] = field(factory=dict)
     precisions: dict[str, str] = field(factory=dict)
+    corrections: dict[str, np.ndarray] = field(factory=dict)
 
 
 def copied(prepared: Prepared) -> Prepared:
@@ -64,4 +66,5 @@ def copied(prepared: Prepared) -> Prepared:
         dict(prepared.ranges),
         dict(prepared.rounded),
         dict(prepared.precisions),
+        dict(prepared.corrections),
     )

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from device_agent import codec
+from device_agent.bundle import Preprocessing
 from device_agent.errors import CalibrationError, FileMissing, InvalidRequest
 
 if TYPE_CHECKING:
@@ -39,20 +40,6 @@ CHOICES = {
     "layout": ("NHWC", "NCHW"),
 }
 EXAMPLE = 'resize = "crop"\nchannels = "rgb"\nscale = 0.00392156863  # 1/255\nmean = [0.0]\nstd = [1.0]'
-
-
-@frozen
-class Preprocessing:
-    """How one image becomes one input; None and 0 mean: as the model's input says."""
-
-    resize: str = "stretch"
-    width: int = 0  # pixels
-    height: int = 0
-    channels: str | None = None
-    layout: str | None = None
-    scale: float = 1.0
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
 
 
 def load_preprocessing(path: Path) -> Preprocessing:

@@ -162,6 +162,9 @@ class _Making:
         bias = None
         if rule.bias is not None and len(inputs) > rule.bias:
             bias = self._graph.constant(operator.inputs[rule.bias])
+        correction = self._prepared.corrections.get(operator.outputs[0])
+        if correction is not None:
+            bias = correction if bias is None else bias + correction
         if source is None or name is None:
             return
         values = self._graph.constant(operator.inputs[rule.weights or 0])
@@ -177,7 +180,9 @@ class _Making:
             quantization = self._building.tensors[name].quantization or source
         if bias is not None and rule.bias is not None:
             steps, scaled = parameters.bias(bias, source.scale[0], quantization.scale, BIASES[precision])
-            inputs[rule.bias] = self._building.constant(operator.inputs[rule.bias] or "", steps, scaled)
+            inputs += [None] * (rule.bias + 1 - len(inputs))
+            named = inputs[rule.bias] or f"{operator.outputs[0]}/bias"
+            inputs[rule.bias] = self._building.constant(named, steps, scaled)
 
 
 def float_operators(graph: Graph, *, ends_convert: bool) -> tuple[str, ...]:

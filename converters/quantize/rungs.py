@@ -11,14 +11,15 @@ from collections.abc import Generator, Sequence
 
 from attrs import evolve, frozen
 
-from converters.quantize.culprits import Move
+from converters.quantize.choices import Choice, Refinement
+from converters.quantize.culprits import Option, ordered
 from converters.quantize.scheme import Scheme
 from converters.quantize.search import Goal
-from converters.quantize.trials import NEAR_PLAIN, Tried, Try, better, fastest, meets
+from converters.quantize.trials import NEAR_PLAIN, TIE, Tried, Try, better, fastest, meets
 
 Rung = Generator[Try, Tried, None]
 
-MOST_GROWTH = 24  # sets of culprits that are tried until one meets the goal
+MOST_GROWTH = 16  # sets of culprits that are tried until one meets the goal
 MOST_BACK = 14  # smaller or cheaper sets that are tried after it
 MOST_SLOW = 3  # single layers in a row that make the model too slow: those after them are worth even less
 
@@ -80,7 +81,7 @@ def ceiling(space: Space, history: Sequence[Tried]) -> tuple[int | None, str]:
         bounds.append((best.latency_ns, said))
     slower = space.float_ns is not None and space.float_ns > NEAR_PLAIN * history[0].latency
     if "float32" in space.steps and space.float_ns is not None and slower:
-        bounds.append((space.float_ns, f"float32 takes {space.float_ns / 1e6:.3g} ms"))
+        bounds.append((round(space.float_ns * TIE), f"float32 takes {space.float_ns / 1e6:.3g} ms"))
     return min(bounds, default=(None, ""))
 
 
@@ -113,22 +114,23 @@ def without_exceptions(space: Space, history: Sequence[Tried]) -> Rung:
         most = tried if better(tried, most) else most
 
 
-def with_exceptions(space: Space, history: Sequence[Tried], start: Tried, order: Sequence[Move]) -> Rung:
-    """More precision for the culprits: growing sets until one meets the goal, then the least that still does.
+def with_exceptions(space: Space, history: Sequence[Tried], start: Tried, options: Sequence[Option]) -> Rung:
+    """More precision for the culprits: sets grow until one meets the goal, then cheaper ones are tried.
 
     Sets double while they help. One that makes the model worse, or too slow, is taken back and tried by
-    half. From the first that meets the goal its last part is halved, then parts of it are taken away.
+    half. From the first that meets the goal its last part is halved; then members are taken away or
+    exchanged for cheaper ones, the most promising first.
     """
-    chosen: list[Move] = []
-    current, at, size = start, 0, 1
-    batch: list[Move] = []
+    order = ordered(options)
+    chosen: list[Option] = []
+    current, at, size, slow = start, 0, 1, 0
+    batch: list[Option] = []
     met = False
-    slow = 0
     for _ in range(MOST_GROWTH):
         batch = list(order[at : at + size])
         if not batch or slow == MOST_SLOW:
             return
-        tried = yield _try(space, history, start, [*chosen, *batch])
+        tried = yield _try(space, history, start, Choice.of([*chosen, *batch]))
         met = meets(tried, space.goal)
         if met:
             break
@@ -145,32 +147,27 @@ def with_exceptions(space: Space, history: Sequence[Tried], start: Tried, order:
     fails, holds = 0, len(batch)
     while holds - fails > 1:
         middle = (holds + fails) // 2
-        tried = yield _try(space, history, start, [*chosen, *batch[:middle]])
+        tried = yield _try(space, history, start, Choice.of([*chosen, *batch[:middle]]))
         fails, holds = (fails, middle) if meets(tried, space.goal) else (middle, holds)
-    yield from _back(space, history, start, [*chosen, *batch[:holds]])
+    known = Refinement(Choice.of([*chosen, *batch[:holds]]), tuple(options))
+    known.learn(Choice.of([*chosen, *batch[:fails]]), met=False)
+    yield from _refine(space, history, start, known)
 
 
-def _back(space: Space, history: Sequence[Tried], start: Tried, kept: list[Move]) -> Rung:
-    """Take parts away, halves first, the least worth their cost first; then one precision for all."""
-    tries = 0
-    part = len(kept) // 2
-    while part >= 1 and len(kept) > 1 and not done(space, history):
-        end = len(kept)
-        while end > 0 and len(kept) > 1 and tries < MOST_BACK:
-            begin = max(0, end - part)
-            fewer = kept[:begin] + kept[end:]
-            end = begin
-            if not fewer:
-                continue
-            tries += 1
-            tried = yield _try(space, history, start, fewer, ", a step back")
-            if meets(tried, space.goal):
-                kept = fewer
-        part //= 2
+def _refine(space: Space, history: Sequence[Tried], start: Tried, known: Refinement) -> Rung:
+    """Cheaper sets as long as there are promising ones; then one precision for all."""
+    for _ in range(MOST_BACK):
+        choice = known.following()
+        if choice is None or done(space, history):
+            break
+        tried = yield _try(space, history, start, choice)
+        known.learn(choice, met=meets(tried, space.goal), slow=tried.slow is not None)
     for step in space.steps:
-        same = [evolve(move, precision=step) for move in kept if move.group.exceptions(step)]
-        if any(move.precision != step for move in kept) and same:
-            yield _try(space, history, start, same)
+        same = [
+            evolve(option, precision=step) for option in known.kept.options if option.group.exceptions(step)
+        ]
+        if same and any(option.precision != step for option in known.kept.options):
+            yield _try(space, history, start, Choice.of(same))
 
 
 def at_the_end(space: Space, history: Sequence[Tried]) -> Rung:
@@ -186,11 +183,9 @@ def at_the_end(space: Space, history: Sequence[Tried]) -> Rung:
         yield Try("float32", Scheme("float32", "float"))
 
 
-def _try(space: Space, history: Sequence[Tried], start: Tried, moves: Sequence[Move], more: str = "") -> Try:
-    exceptions: dict[str, str] = {}
-    for move in moves:
-        exceptions |= move.group.exceptions(move.precision)
+def _try(space: Space, history: Sequence[Tried], start: Tried, choice: Choice) -> Try:
+    exceptions = choice.exceptions
     counts = {step: sum(step == one for one in exceptions.values()) for step in space.steps}
     said = ", ".join(f"{step} for {n} layer{'s' * (n != 1)}" for step, n in counts.items() if n)
     limit, why = ceiling(space, history)
-    return Try(said + more, evolve(start.scheme, exceptions=exceptions), limit, why)
+    return Try(said, evolve(start.scheme, exceptions=exceptions), limit, why)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from converters.quantize.fitting import as_array
 from converters.quantize.user_code import current_folder_importable, imported, is_function
 from device_agent.errors import CalibrationError, EdgeError, FileMissing, InvalidRequest
 
 if TYPE_CHECKING:
     from converters.model import Model
     from converters.quantize.calibration import CalibrationSource
+    from device_agent.bundle import Preprocessing
 
 LABELS = frozenset({"y", "label", "labels", "target", "targets", "class", "classes"})
+_BLOCK_BYTES = 1 << 20  # of arrays that are taken at once
 WAYS = (
     "Give an .npz or .npy file, a folder of images, or module:function: "
     "`--calibration data.npz`, `--calibration photos/ --preprocessing photos.toml`, "
@@ -26,10 +29,16 @@ WAYS = (
 
 @frozen
 class Source:
-    """Raw calibration data: `items()` starts a pass; an item maps input names to one or more rows."""
+    """Raw calibration data: `items()` starts a pass; an item maps input names to one or more rows.
+
+    `count` is the number of samples where it is known before they are read, else 0; `preprocessing` how
+    images became inputs, where the source is images.
+    """
 
     name: str
     items: Callable[[], Iterator[Mapping[str, Any]]] = field(repr=False)
+    count: int = 0
+    preprocessing: Preprocessing | None = None
 
 
 def open_source(source: CalibrationSource, model: Model, preprocessing: Path | None) -> Source:
@@ -38,9 +47,7 @@ def open_source(source: CalibrationSource, model: Model, preprocessing: Path | N
         return _in_memory("the calibration data given", source, model)
     path = Path(source)
     if path.is_dir():
-        from converters.quantize import preprocessing as images
-
-        return Source(f"images in {path}", images.open_folder(path, model, preprocessing))
+        return _images(path, model, preprocessing)
     if path.suffix.lower() in (".npz", ".npy"):
         return _file(path, model)
     if is_function(str(source)) and not path.exists():
@@ -55,31 +62,65 @@ def open_source(source: CalibrationSource, model: Model, preprocessing: Path | N
     )
 
 
+def _images(folder: Path, model: Model, description: Path | None) -> Source:
+    from converters.quantize import preprocessing
+
+    images = preprocessing.images_in(folder)
+    how = preprocessing.described(folder, model, description)
+    spec = model.inputs[0]
+    return Source(
+        f"images in {folder}",
+        lambda: ({spec.name: preprocessing.decode(image, how, spec.dtype)[None]} for image in images),
+        len(images) // spec.shape[0],
+        how,
+    )
+
+
 def _file(path: Path, model: Model) -> Source:
-    import numpy as np
+    from converters.quantize.rows import arrays_in
 
     if not path.is_file():
         raise FileMissing("no such calibration data", where=str(path), next_step=WAYS)
-    try:
-        if path.suffix.lower() == ".npy":
-            return _in_memory(str(path), np.lib.format.open_memmap(path, mode="r"), model)
-        # pickles can run code: never; and np.load leaves a file it cannot read open
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = _choose(archive.files, model, str(path))
-            arrays = {name: archive[key] for name, key in names.items()}
-    except EdgeError:
-        raise
-    except Exception as e:  # NumPy lets almost any exception out of a damaged file
-        raise CalibrationError(
-            "the calibration file cannot be read",
-            where=str(path),
-            got=str(e),
-            expected="plain arrays of numbers, as np.savez and np.save write them",
-        ) from e
-    return _in_memory(str(path), arrays, model)
+    arrays = arrays_in(path)
+    if path.suffix.lower() == ".npy":
+        arrays = dict(named(next(iter(arrays.values())), model, str(path)))
+    return _arrays(str(path), arrays, model)
 
 
-def _choose(keys: Iterable[str], model: Model, where: str) -> dict[str, str]:
+def _arrays(name: str, given: Mapping[str, Any], model: Model) -> Source:
+    """Arrays of all samples by name, taken a few samples at a time."""
+    import numpy as np
+
+    from converters.quantize.fitting import fitting, rows_of_a_sample
+    from converters.quantize.rows import Rows
+
+    chosen = choose_arrays(map(str, given), model, name)
+    arrays = {
+        target: given[key] if isinstance(given[key], Rows) else as_array(given[key], target, name)
+        for target, key in chosen.items()
+    }
+    # what does not fit is told of the whole array, before any of it is read
+    fitting(
+        {key: np.broadcast_to(np.zeros((), one.dtype), one.shape) for key, one in arrays.items()}, model, name
+    )
+    rows = {spec.name: rows_of_a_sample(arrays[spec.name].shape, spec) for spec in model.inputs}
+    if not all(rows.values()):  # an input is given for one sample only, without its batch
+        return Source(name, lambda: iter([{key: array[:] for key, array in arrays.items()}]), 1)
+    longest = max(-(-len(array) // rows[key]) for key, array in arrays.items())
+    shortest = min(len(array) // rows[key] for key, array in arrays.items())
+    size = sum(array[:1].nbytes * rows[key] for key, array in arrays.items())
+    step = max(1, _BLOCK_BYTES // max(1, size))
+
+    def items() -> Iterator[Mapping[str, Any]]:
+        for start in range(0, longest, step):
+            yield {
+                key: array[start * rows[key] : (start + step) * rows[key]] for key, array in arrays.items()
+            }
+
+    return Source(name, items, shortest)
+
+
+def choose_arrays(keys: Iterable[str], model: Model, where: str) -> dict[str, str]:
     """Input name -> the key of its array; a model of one input takes the only array that is no label."""
     keys = list(keys)
     names = [spec.name for spec in model.inputs]
@@ -102,19 +143,33 @@ def _in_memory(name: str, source: Any, model: Model) -> Source:
     import numpy as np
 
     if isinstance(source, np.ndarray):
-        return Source(name, lambda: iter([_named(source, model, name)]))
+        return _arrays(name, named(source, model, name), model)
     if isinstance(source, Mapping):
-        chosen = _choose(map(str, source), model, name)
-        arrays = {target: source[key] for target, key in chosen.items()}
-        return Source(name, lambda: iter([arrays]))
+        return _arrays(name, source, model)
     if not isinstance(source, Iterable):
         raise InvalidRequest("calibration data of an unknown kind", got=type(source).__name__, next_step=WAYS)
-    # an iterator can be walked once, and several passes are made
-    samples = list(source) if isinstance(source, Iterator) else source
-    return Source(name, lambda: (_named(sample, model, name) for sample in samples))
+
+    def items() -> Iterator[Mapping[str, Any]]:
+        try:
+            for sample in source:
+                yield named(sample, model, name)
+        except EdgeError:
+            raise
+        except Exception as e:  # whatever the user's iterator raises, it is named and chained
+            raise CalibrationError("the calibration data cannot be had", where=name, got=repr(e)) from e
+
+    if not isinstance(source, Iterator):
+        return Source(name, items, len(source) if isinstance(source, Sized) else 0)
+    from converters.quantize.fitting import fitting
+    from converters.quantize.spool import Spool
+
+    # it can be walked once, and several passes are made
+    kept = Spool((fitting(item, model, name) for item in items()), name)
+    return Source(name, lambda: iter(kept))
 
 
-def _named(sample: Any, model: Model, where: str) -> Mapping[str, Any]:
+def named(sample: Any, model: Model, where: str) -> Mapping[str, Any]:
+    """A sample by input name; CalibrationError where it does not say which input of several it is for."""
     if isinstance(sample, Mapping):
         return sample
     if len(model.inputs) != 1:
@@ -137,7 +192,7 @@ def _function(name: str, model: Model) -> Source:
                 value = call()
             stream = value if isinstance(value, Iterator) else _in_memory(name, value, model).items()
             for sample in stream:
-                yield _named(sample, model, name)
+                yield named(sample, model, name)
         except EdgeError:
             raise
         except Exception as e:  # whatever the user's code raises, it is named and chained

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from device_agent.errors import QuantizationError
+from device_agent.errors import CalibrationError, QuantizationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import numpy as np
 
     from converters.graph.ir import Graph
     from converters.progress import Progress
-    from converters.quantize.calibration import Calibration
+    from converters.quantize.calibration import Calibration, Digest
     from converters.quantize.histogram import Histogram
 
 BINS = 2048
@@ -47,29 +49,63 @@ class Statistics:
     samples: int
 
 
-def collect(graph: Graph, calibration: Calibration, progress: Progress) -> Statistics:
+def collect(graph: Graph, calibration: Calibration, progress: Progress, *, cached: bool = True) -> Statistics:
     """Run the samples through the graph in LiteRT, one at a time, and note the values of every activation.
 
     Memory holds one sample's activations and a histogram per tensor, however many samples there are. Of
     tensors of more than `COUNTED` values every k-th goes into the histogram, k coprime to all sizes so that
     no channel is left out; least and greatest value are of all values. The order of the samples does not
     matter, except to the last digits of `channel_mean` (sums of float64). Inf counts as the greatest float32.
+    What was found before of the same graph and samples is taken from the user's cache (see `cache.default`).
 
     Args:
         graph: float32; not changed.
         calibration: its samples, one or more.
         progress: told of every sample.
+        cached: whether the cache may be used; where the calibration has no digest it never is.
 
     Returns:
         The statistics of every float32 tensor that is no constant and not empty.
 
     Raises:
+        CalibrationError: there are no samples at this pass.
         QuantizationError: LiteRT cannot run the graph, or a tensor holds NaN.
     """
     from converters.graph.write import write
+    from converters.quantize import cache
+    from converters.quantize.calibration import Digest
+
+    data = write(graph)
+    kept = cache.default() if cached and calibration.digest is not None else None
+    if kept is None or calibration.digest is None:
+        return _collected(graph, data, calibration, progress)
+    key = cache.key(data, calibration.digest)
+    found = kept.load(key)
+    if found is not None:
+        progress("calibrating", found.samples, found.samples)
+        return found
+    seen = Digest()
+    found = _collected(graph, data, evolve(calibration, samples=_told(calibration, seen)), progress)
+    if seen.hexdigest() == calibration.digest:  # a function may give other samples at each call
+        kept.store(key, found)
+    return found
+
+
+def _told(calibration: Calibration, digest: Digest) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
+    """The samples, each of which the digest takes in."""
+
+    def samples() -> Iterator[dict[str, np.ndarray]]:
+        for sample in calibration.samples():
+            digest.add(sample)
+            yield sample
+
+    return samples
+
+
+def _collected(graph: Graph, data: bytes, calibration: Calibration, progress: Progress) -> Statistics:
     from converters.quantize.tracing import Tracing, computed
 
-    traced = Tracing(graph, write(graph))
+    traced = Tracing(graph, data)
     names = computed(graph)
     totals: dict[str, _Total] = {}
     samples = 0
@@ -86,6 +122,13 @@ def collect(graph: Graph, calibration: Calibration, progress: Progress) -> Stati
             del array  # a view that is still held would stop the next run
         samples += 1
         progress("calibrating", samples, calibration.count)
+    if samples == 0:
+        raise CalibrationError(
+            "the calibration data gave its samples once, and none when it was read again",
+            where=calibration.source,
+            expected="the same samples at every pass",
+            next_step="Make a new iterator in every call of the function.",
+        )
     return Statistics({name: total.result() for name, total in totals.items()}, samples)
 
 

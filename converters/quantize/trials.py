@@ -36,13 +36,24 @@ class Measured:
     errors: tuple[float, ...] = field(repr=False)
 
 
+@frozen
+class Look:
+    """A model on a few samples: the mean output error, and the shortest run with all that is around it."""
+
+    error: float
+    least_ns: int
+
+
 class Worst(Protocol):
     """Some validation samples that are kept at hand, to compare many candidates on."""
 
-    samples: Sequence[dict[str, np.ndarray]]
+    @property
+    def samples(self) -> Sequence[dict[str, np.ndarray]]:
+        """They themselves, inputs by name."""
+        ...
 
-    def error(self, artifact: Artifact) -> float:
-        """The mean output error over these samples; the errors of a runtime that refuses the artifact."""
+    def look(self, artifact: Artifact) -> Look:
+        """Run an artifact on these samples; WorkerFailed if the runtime refuses it."""
         ...
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from edge_sdk.bench.statistics import Percentile
 from edge_sdk.report import layout, quantization
 from edge_sdk.report.layout import Row, seconds, size
@@ -56,7 +58,8 @@ def print_quantization(report: ConvertReport) -> None:
     quantization.show(conversion.model.name, conversion.search)
     layout.lines([""])
     files = "\n".join(filter(None, (report.file, report.bundle, report.report)))
-    rows = [row for row in _conversion_rows(conversion) if row[0] in ("Made", "Operators", "Float", "Note")]
+    rest = _conversion_rows(evolve(conversion, search=None))  # what the search has not said
+    rows = [row for row in rest if row[0] in ("Made", "Operators", "Float", "Note")]
     layout.show(f"{conversion.model.name} for {conversion.target}", [*rows, ("Files", files)])
 
 
@@ -107,8 +110,9 @@ def _conversion_rows(report: ConversionReport) -> list[Row]:
     if report.search is not None:
         rows.append(quantization.accuracy_row(report.search))
     rows.append(("Fidelity", _fidelity(report)))
-    if report.notes:
-        rows.append(("Note", "\n".join(report.notes)))
+    notes = report.notes if report.search is None else (*report.notes, *report.search.notes)
+    if notes:
+        rows.append(("Note", "\n".join(notes)))
     return rows
 
 

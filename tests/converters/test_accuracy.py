@@ -12,9 +12,12 @@ from converters.model import Model
 from converters.partition.planner import carried_out, plan
 from converters.partition.types import Recipe
 from converters.progress import silent
+from converters.quantize import search_key
 from converters.quantize.calibration import Calibration
 from converters.quantize.engine import Fallback
+from converters.quantize.metrics import open_metric
 from converters.quantize.scheme import Scheme
+from converters.quantize.search import Goal
 from converters.shaping import Shaping
 from device_agent.bundle import TensorSpec
 from device_agent.errors import InvalidRequest, QuantizationError
@@ -74,6 +77,24 @@ def test_an_engine_is_limited_to_the_recipe(model):
     some = Limited(engine, Recipe("auto", "integer", "mse", (), ("int16x8",)))
     assert (("mse",), (), ("int16x8",)) == (some.ranges, some.repairs, some.steps)
     assert engine.layers() == some.layers()
+
+
+def test_a_journal_is_of_one_runtime(model):
+    """What was measured for one runtime is not taken for another, whose kernels differ."""
+    one = Calibration("x", 1, lambda: iter([{"image": np.zeros((1, 1, 8, 8), np.float32)}]))
+    keys = [
+        search_key.of(
+            model,
+            Limited(registry.backend(name).engine(model, None, silent), Recipe("auto", "integer")),
+            one,
+            on_calibration(one),
+            open_metric("agreement", model),
+            Goal(1.0),
+            "integer",
+        )
+        for name in ("litert", "tflite")
+    ]
+    assert ["engine"] == [part for part in keys[0] if keys[0][part] != keys[1][part]]
 
 
 def test_operators_that_the_processor_has_nothing_for(model):

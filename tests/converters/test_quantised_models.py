@@ -62,6 +62,8 @@ def test_it_is_kept(quantised, integer):
     """int8 of an int8 file needs no calibration, gives the same integers, and says so."""
     assert "full" == integer.quantized
     kept = made(integer, "int8", "float")
+    assert kept.plan == made(integer, "auto").plan
+    assert None is kept.search
     assert ("int8", "integer") == (kept.plan.recipe.precision, kept.plan.recipe.io)
     assert all("as it was quantised before" in operator.reason for operator in kept.plan.operators)
     assert kept.baseline is kept.artifact

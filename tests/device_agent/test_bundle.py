@@ -13,6 +13,7 @@ from device_agent.bundle import (
     MODEL_TYPE,
     BundleConfig,
     Manifest,
+    Preprocessing,
     TensorSpec,
     check_name,
     parse_config,
@@ -53,6 +54,17 @@ def test_same_content_same_digest(tmp_path):
     """Nothing in a bundle depends on time or place."""
     first, second = (write_bundle(tmp_path / name, CONFIG, LAYERS) for name in "ab")
     assert first.manifest_digest == second.manifest_digest
+
+
+def test_preprocessing_travels(tmp_path):
+    """How images become inputs is in the config; without it the JSON, and so every digest, is as it was."""
+    how = Preprocessing("crop", 8, 8, "rgb", "NHWC", 1 / 255, (0.5, 0.4, 0.3), (0.2,))
+    write_bundle(tmp_path, evolve(CONFIG, preprocessing=how), LAYERS)
+    assert how == read_bundle(tmp_path).config.preprocessing
+    assert "preprocessing" not in json.loads(codec.dumps(CONFIG))
+    assert CONFIG == parse_config(codec.dumps(CONFIG).encode())
+    before = "sha256:28b410779e19e13652f362b6e03afc2ecf4fd8313112fee10d87e8424aeb038b"
+    assert before == write_bundle(tmp_path, CONFIG, LAYERS).manifest_digest
 
 
 def test_writing_again_replaces(tmp_path):

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+from device_agent import codec
+from device_agent.bundle import Preprocessing
 from device_agent.errors import InvalidRequest
 from device_agent.oip import InferRequest, decode_request, encode_response, model_metadata
 from device_agent.store import Generation
@@ -163,3 +166,12 @@ def test_metadata(generation: Generation) -> None:
     assert ("digits", ["7"], "edge_null") == (metadata["name"], metadata["versions"], metadata["platform"])
     assert [{"name": "image", "datatype": "UINT8", "shape": [1, 4, 4, 3]}] == metadata["inputs"]
     assert [{"name": "scores1", "datatype": "FP32", "shape": [1, 10]}] == metadata["outputs"]
+
+
+def test_metadata_of_a_model_that_takes_images(generation: Generation) -> None:
+    """How images become the input stands in the model's parameters, and only where it is known."""
+    assert "parameters" not in model_metadata(generation)
+    how = Preprocessing(width=4, height=4, channels="rgb", layout="NHWC", scale=1 / 255)
+    told = model_metadata(evolve(generation, config=evolve(generation.config, preprocessing=how)))
+    assert how == codec.from_json(told["parameters"]["preprocessing"], Preprocessing, where="metadata")
+    json.dumps(told)

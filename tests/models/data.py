@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from attrs import field, frozen
 
@@ -12,6 +10,9 @@ SIZE = 96  # pixels, width and height of a scene
 TRAINING, CALIBRATION, VALIDATION = 1, 2, 3  # the first part of a scene's seed: sets that share no scene
 MOST_SHAPES = 3
 _LEAST, _GREATEST = 18, 46  # pixels, a shape's width and height
+# of a shape against what it covers, and of the noise: what a camera sees is worse than what it was trained on
+_CONTRAST = {True: (0.12, 0.4), False: (0.06, 0.25)}
+_NOISE = {True: (0.02, 0.12), False: (0.05, 0.2)}
 
 
 @frozen
@@ -42,17 +43,41 @@ def scene(part: int, index: int) -> Scene:
         if any(_overlap(box, other) for other in boxes):
             continue
         kind = int(random.integers(len(CLASSES)))
-        _draw(image, kind, box, random)
+        _draw(image, kind, box, _CONTRAST[part == TRAINING], random)
         boxes.append(box)
         classes.append(kind)
-    noise = random.normal(0, random.uniform(0.05, 0.2), image.shape)
+    noise = random.normal(0, random.uniform(*_NOISE[part == TRAINING]), image.shape)
     image = np.clip(image + noise, 0, 1).astype(np.float32)
     return Scene(image, np.array(classes, np.int64), np.array(boxes, np.float32).reshape(-1, 4))
 
 
-def images(part: int, count: int) -> Iterator[dict[str, np.ndarray]]:
-    """The first scenes of a set as inputs: `{"images": float32[1, 3, SIZE, SIZE]}`."""
-    return ({"images": scene(part, index).image[None]} for index in range(count))
+def scenes(part: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first scenes of a set for `detector.onnx`, input `images`, and their labels.
+
+    Returns:
+        The images, float32[N, 3, SIZE, SIZE]; the shapes, float32[N, MOST_SHAPES, 5] with rows x1, y1, x2, y2
+        in pixels and the class, -1 where there is no shape.
+    """
+    made = [scene(part, index) for index in range(count)]
+    labels = np.full((count, MOST_SHAPES, 5), -1, np.float32)
+    for label, each in zip(labels, made, strict=True):
+        label[: len(each.boxes), :4] = each.boxes
+        label[: len(each.classes), 4] = each.classes
+    return np.stack([each.image for each in made]), labels
+
+
+def patches(part: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images float32[N, 3, 32, 32] for `outlier.onnx`, input `image`, and their classes, int64[N]."""
+    made = [patch(part, index) for index in range(count)]
+    return np.stack([image for image, _ in made]), np.array([kind for _, kind in made])
+
+
+def readings(part: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values float32[N, 8] for `regressor.onnx`, input `values`, and quantities float32[N, 1]."""
+    made = [reading(part, index) for index in range(count)]
+    return np.stack([values for values, _ in made]), np.array(
+        [[quantity] for _, quantity in made], np.float32
+    )
 
 
 def _background(random: np.random.Generator) -> np.ndarray:
@@ -65,7 +90,13 @@ def _background(random: np.random.Generator) -> np.ndarray:
     return np.asarray(flat + random.uniform(0, 0.12) * along)
 
 
-def _draw(image: np.ndarray, kind: int, box: tuple[float, ...], random: np.random.Generator) -> None:
+def _draw(
+    image: np.ndarray,
+    kind: int,
+    box: tuple[float, ...],
+    contrast: tuple[float, float],
+    random: np.random.Generator,
+) -> None:
     """A shape that fills its box, in a colour away from what it covers."""
     x1, y1, x2, y2 = box
     y, x = np.mgrid[0:SIZE, 0:SIZE] + 0.5
@@ -76,7 +107,7 @@ def _draw(image: np.ndarray, kind: int, box: tuple[float, ...], random: np.rando
     elif kind == 2:
         inside &= np.abs(u - 0.5) <= v / 2
     covered = image[:, inside].mean(axis=1)
-    away = random.uniform(0.08, 0.35, 3) * random.choice((-1, 1), 3)
+    away = random.uniform(*contrast, 3) * random.choice((-1, 1), 3)
     image[:, inside] = np.clip(covered + away, 0, 1)[:, None]
 
 
@@ -95,7 +126,7 @@ def patch(part: int, index: int) -> tuple[np.ndarray, int]:
     width, height = random.uniform(40, 84, 2)
     x, y = random.uniform(1, SIZE - 1 - width), random.uniform(1, SIZE - 1 - height)
     kind = int(random.integers(len(CLASSES)))
-    _draw(image, kind, (x, y, x + width, y + height), random)
+    _draw(image, kind, (x, y, x + width, y + height), _CONTRAST[True], random)
     small = image.reshape(3, 32, 3, 32, 3).mean(axis=(2, 4))
     noise = random.normal(0, random.uniform(0.02, 0.1), small.shape)
     return np.clip(small + noise, 0, 1).astype(np.float32), kind

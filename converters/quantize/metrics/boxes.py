@@ -44,19 +44,26 @@ def overlaps(boxes: np.ndarray, others: np.ndarray, *, of_first: bool = False) -
     first = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)[:, None]
     second = np.clip(others[:, 2:] - others[:, :2], 0, None).prod(axis=1)[None, :]
     whole = first + 0 * second if of_first else first + second - shared
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    shares: np.ndarray = np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+    return shares
 
 
 def suppressed(found: Boxes, overlap: float, most: int) -> Boxes:
     """Greedy non-maximum suppression within each class, the most certain boxes first; at most so many."""
     order = np.argsort(-found.scores, kind="stable")
     # boxes of different classes are moved apart, so that they never overlap
-    moved = found.corners + 4.0 * found.classes[:, None]
-    kept = []
-    while len(order) and len(kept) < most:
-        best, order = order[0], order[1:]
-        kept.append(best)
-        order = order[overlaps(moved[best][None], moved[order])[0] <= overlap]
+    moved = (found.corners + 4.0 * found.classes[:, None])[order]
+    x1, y1, x2, y2 = np.ascontiguousarray(moved.T)
+    areas = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
+    kept: list[int] = []
+    left = np.arange(len(order))
+    while len(left) and len(kept) < most:
+        best, left = left[0], left[1:]
+        kept.append(int(order[best]))
+        width = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left])
+        height = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        left = left[shared <= overlap * (areas[best] + areas[left] - shared)]
     return detections(found.corners[kept], found.classes[kept], found.scores[kept])
 
 

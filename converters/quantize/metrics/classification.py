@@ -116,10 +116,11 @@ def indices(label: Any, rows: int, classes: int) -> np.ndarray:
             "the label is no class index",
             got=repr(label)[:100],
             expected=f"a whole number, 0 .. {classes - 1}",
-            next_step="Text labels need a labels.txt with the class names in the order of the model's scores.",
+            next_step="Labels in text need a labels.txt with the classes in the order of the model's scores.",
         )
     if array.size == rows * classes and classes > 1 and _one_hot(array.reshape(rows, classes)):
-        return array.reshape(rows, classes).argmax(axis=1)
+        hot: np.ndarray = array.reshape(rows, classes).argmax(axis=1)
+        return hot
     if array.size != rows:
         raise MetricError(
             "the label does not match the sample", got=f"shape {list(array.shape)}", expected=f"{rows} labels"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray]
 
 WAY = (
-    "A metric is `module:function`, importable from the current folder: a function (outputs, label) -> float, "
-    "or a class with `observe(outputs, reference, label)` and `value(kept)`."
+    "A metric is `module:function`, importable from the current folder: a function (outputs, label) -> "
+    "float, or a class with `observe(outputs, reference, label)` and `value(kept)`."
 )
 ATTRIBUTES = ("unit", "greater_is_better", "labelled", "default_drop", "default_share")
 

@@ -48,7 +48,7 @@ class MeanAveragePrecision(Common):
 
     head: Head
     thresholds: tuple[float, ...]
-    resamples: int = 500  # each takes milliseconds
+    resamples: int = 1000  # each takes up to some milliseconds
 
     def observe(self, outputs: Arrays, reference: Arrays, label: Any) -> tuple[Found, ...]:
         """Boxes and whether they are right, for each row of the batch."""
@@ -121,21 +121,28 @@ def matched(found: Boxes, truth: Boxes, thresholds: Sequence[float]) -> Found:
     )
 
 
-@define
+@frozen
 class _Curves:
-    """The boxes of all images, class by class and the most certain first; those past the last right one left out.
+    """Right boxes by overlap, class and score, and what lies before each: all that a value is computed from.
 
-    `image` int64[D] is where each is from, `right` and `wrong` bool[D, T], `starts` where each class begins,
-    `group` int64[D] the class's number, `owner` whose boxes a class's are, `truths` int64[images, classes].
+    Precision is greatest where a box is right, so no other point of a curve matters. A group is one overlap
+    and class. `image` int64[D] is where each box is from, by class and score; of the R right ones, `box` is
+    the place among those, `first` where its class begins there, `group` the group's number; `ignored_before`
+    is how many of `ignored` (places too, by overlap) lie before it and `ignored_first` before its group.
+    `starts` is where each group begins among the R, `owner` its class; `truths` int64[images, classes].
     """
 
     image: np.ndarray
-    right: np.ndarray
-    wrong: np.ndarray
-    starts: np.ndarray
+    box: np.ndarray
+    first: np.ndarray
+    ignored: np.ndarray
+    ignored_before: np.ndarray
+    ignored_first: np.ndarray
     group: np.ndarray
+    starts: np.ndarray
     owner: np.ndarray
     truths: np.ndarray
+    overlaps: int
 
     @classmethod
     def of(cls, images: Sequence[Found]) -> _Curves:
@@ -145,56 +152,59 @@ class _Curves:
         image = np.repeat(np.arange(len(images)), [len(one.scores) for one in images])
         scores = np.concatenate([one.scores for one in images])
         classes = np.concatenate([one.classes for one in images])
-        hits = np.concatenate([one.hits for one in images], axis=1)
         order = np.lexsort((-scores, classes))
-        chosen = []
-        for kind in kinds:  # wrong boxes after the last right one change nothing
-            mine = order[classes[order] == kind]
-            last = np.flatnonzero((hits[:, mine] == RIGHT).any(axis=0))
-            chosen.append(mine[: last[-1] + 1] if len(last) else mine[:0])
-        sizes = np.array([len(mine) for mine in chosen])
-        owner = np.flatnonzero(sizes)
-        flat = np.concatenate(chosen)
+        hits = np.concatenate([one.hits for one in images], axis=1)[:, order]
+        classes = classes[order]
+        overlap, box = np.nonzero(hits == RIGHT)
+        kind = np.searchsorted(kinds, classes[box])
+        first = np.searchsorted(classes, classes[box])
+        numbers = overlap * len(kinds) + kind  # ascending, as `nonzero` goes row by row
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        at, ignored = np.nonzero(hits == IGNORED)
+        places = at * len(order) + ignored
         return cls(
-            image[flat],
-            (hits[:, flat] == RIGHT).T,
-            (hits[:, flat] == WRONG).T,
-            (sizes.cumsum() - sizes)[owner],
-            np.repeat(np.arange(len(owner)), sizes[owner]),
-            owner,
-            truths,
+            image=image[order],
+            box=box,
+            first=first,
+            ignored=ignored,
+            ignored_before=np.searchsorted(places, overlap * len(order) + box),
+            ignored_first=np.searchsorted(places, overlap * len(order) + first),
+            group=np.cumsum(np.diff(numbers, prepend=-1) != 0) - 1,
+            starts=starts,
+            owner=kind[starts],
+            truths=truths,
+            overlaps=len(hits),
         )
 
     def value(self, weights: np.ndarray) -> float:
-        """The mean average precision where image i counts `weights[i]` times, int64[images]; NaN: no truths."""
+        """The mean average precision where image i counts `weights[i]` times; NaN without true boxes."""
         truths = weights @ self.truths
         present = truths > 0
         if not present.any():
             return float("nan")
-        if not len(self.image):
+        if not len(self.box):
             return 0.0
-        weight = weights[self.image][:, None]
-        right, wrong = self._running(weight * self.right), self._running(weight * self.wrong)
-        total = right + wrong
-        precision = np.divide(right, total, out=np.zeros(right.shape), where=total > 0)
-        # the greatest precision from here on, within a class: later classes are lifted out of the way
-        lift = 2.0 * (self.group[-1] - self.group)[:, None]
-        precision = np.maximum.accumulate((precision + lift)[::-1], axis=0)[::-1] - lift
+        weight = weights[self.image]
+        seen, passed = _before(weight), _before(weight[self.ignored])
+        total = seen[self.box + 1] - seen[self.first]
+        total -= passed[self.ignored_before] - passed[self.ignored_first]
+        counted = _before(weight[self.box])
+        right = counted[1:] - counted[self.starts][self.group]
+        precision = right / np.maximum(total, 1)
+        # the greatest precision from here on, within a group: later groups are kept below by a lift
+        lift = 2.0 * (self.group[-1] - self.group)
+        precision = np.maximum.accumulate((precision + lift)[::-1])[::-1] - lift
         # of the 101 points 0, 0.01, .. 1 of recall, how many are reached with this box and not before
-        reached = np.where(
-            right > 0, 100 * right // np.maximum(truths[self.owner], 1)[self.group][:, None] + 1, 0
-        )
-        new = np.diff(reached, axis=0, prepend=0)
+        reached = np.where(right > 0, 100 * right // np.maximum(truths[self.owner], 1)[self.group] + 1, 0)
+        new = np.diff(reached, prepend=0)
         new[self.starts] = reached[self.starts]
-        areas = np.add.reduceat(precision * new, self.starts, axis=0).mean(axis=1) / 101
-        return 100 * float(areas[present[self.owner]].sum() / present.sum())
+        areas = np.add.reduceat(precision * new, self.starts)
+        return 100 * float(areas[present[self.owner]].sum() / (101 * self.overlaps * present.sum()))
 
-    def _running(self, values: np.ndarray) -> np.ndarray:
-        """Running sums within each class."""
-        sums = values.cumsum(axis=0)
-        before = sums[self.starts] - values[self.starts]
-        running: np.ndarray = sums - before[self.group]
-        return running
+
+def _before(weights: np.ndarray) -> np.ndarray:
+    """The sum of all weights before each, and behind the last that of all."""
+    return np.concatenate([[0], np.cumsum(weights)])
 
 
 def _is_one(label: Any) -> bool:
@@ -202,6 +212,6 @@ def _is_one(label: Any) -> bool:
     if isinstance(label, Mapping):
         return True
     try:
-        return np.ndim(label) == 2 or np.size(label) == 0
+        return np.ndim(label) in (0, 2) or np.size(label) == 0
     except ValueError:  # a list of labels of different lengths
         return False

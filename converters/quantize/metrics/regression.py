@@ -42,8 +42,8 @@ class Error(Sums):
         """The error from the sums."""
         mean: np.ndarray = sums[..., 0] / sums[..., 1]
         if self.name == "rmse":
-            return np.sqrt(mean)
-        return 100 * mean if self.name == "relative" else mean
+            mean = np.sqrt(mean)
+        return mean * (100.0 if self.name == "relative" else 1.0)
 
 
 def open_error(name: str, model: Model, output: str | None) -> Error:

@@ -47,7 +47,7 @@ class Snr(Sums):
         """The least ratio of all outputs."""
         signal, noise = sums[..., 0::2], sums[..., 1::2]
         tiny = np.finfo(np.float64).tiny  # a float model of zeros has no signal: the ratio stays finite
-        ratios = 10 * np.log10(np.maximum(signal, tiny) / np.maximum(noise, tiny))
+        ratios = 10 * (np.log10(np.maximum(signal, tiny)) - np.log10(np.maximum(noise, tiny)))
         ratios = np.where(noise == 0, MOST_DB, np.minimum(ratios, MOST_DB))
         least: np.ndarray = ratios.min(axis=-1)
         return least

@@ -24,7 +24,7 @@ class Context:
 
     `statistics` are of `prepared.graph` as it is when the repair is called. A repair that changes what
     activations hold calls `recalibrate`, which collects the statistics and chooses the ranges of the changed
-    graph anew, into this object and into `prepared`.
+    graph anew, into this object and into `prepared`. `runtime` is the one that the model is quantised for.
     """
 
     calibration: Calibration
@@ -32,6 +32,7 @@ class Context:
     scheme: Scheme
     recalibrate: Callable[[], None]
     progress: Progress = silent
+    runtime: str = "litert"
 
 
 class Repair(Protocol):

@@ -18,7 +18,7 @@ from converters.quantize.engine import Effect
 from converters.quantize.fidelity import spread
 from converters.quantize.repairs.patches import READABLE, mean, product
 from converters.quantize.repairs.stepwise import Stepwise, most_samples
-from converters.quantize.repairs.weighted import replace_bias, replace_constant, weighted
+from converters.quantize.repairs.weighted import replace_constant, weighted
 from converters.quantize.scheme import STATIC
 from converters.quantize.tracing import Tracing
 
@@ -40,9 +40,9 @@ def bias_correction(prepared: Prepared, context: Context) -> Effect:
     """Correct the biases of convolutions and FULLY_CONNECTED; see `docs/quantization/repairs.md`.
 
     The mean of an output before its activation is linear in the means of what the layer reads; so it is
-    taken of those, in the float model and in the integer one, whose layers before have been corrected.
-    The float graph then no longer computes what it did, and applying this twice corrects twice: it belongs
-    after every other repair. Statistics and ranges stay those of the float model.
+    taken of those, in the float model and in the integer one, whose layers before have been corrected. It
+    belongs after the other repairs, whose rounding it makes up for. Graph and ranges stay; applying it a
+    second time finds nothing to do.
     """
     from converters.quantize.quantizer import apply
 
@@ -58,7 +58,7 @@ def bias_correction(prepared: Prepared, context: Context) -> Effect:
     count = min(SAMPLES, most_samples(graph, MEMORY))
     samples = list(spread(context.calibration, count))
     means = _float_means(graph, layers.values(), samples)
-    made, _ = apply(prepared, evolve(context.scheme, io="float"))
+    made, _ = apply(prepared, evolve(context.scheme, io="float"), runtime=context.runtime)
     run = Stepwise(made, samples)
     shifts: dict[str, np.ndarray] = {}
     for index, operator in enumerate(made.operators):
@@ -73,8 +73,8 @@ def bias_correction(prepared: Prepared, context: Context) -> Effect:
             _take_back(made, operator, kept)
             shifts[layer.output] = kept
     for output, shift in shifts.items():
-        bias = graph.constant(layers[output].bias)
-        replace_bias(prepared, layers[output], -shift if bias is None else bias - shift)
+        before = prepared.corrections.get(output, np.float32(0))
+        prepared.corrections[output] = np.asarray(before - shift, np.float32)
     return _effect(shifts, prepared.ranges, len(samples))
 
 

@@ -24,6 +24,9 @@ from converters.quantize.repairs.weighted import (
 from converters.quantize.scheme import STATIC
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from converters.graph.ir import Graph
     from converters.quantize.prepared import Prepared
     from converters.quantize.repairs.base import Context
     from converters.quantize.repairs.tied import Group
@@ -35,6 +38,11 @@ SHARES = (0.25, 0.5, 0.75, 1.0)  # of the activation in a factor; the weights ha
 ROUNDS = 8  # of choosing a share
 LEAST_GAIN = 0.1  # share of the expected noise that must go: about half a decibel
 LEAST_RANGE = 2.0**-12  # of a channel, as a share of the widest: those near zero are not blown up
+SAME_SCALE = frozenset(  # of the operators that hand a factor on, by TFLite's quantisation specification
+    {"AVERAGE_POOL_2D", "BATCH_TO_SPACE_ND", "EXPAND_DIMS", "MAX_POOL_2D", "MIRROR_PAD", "PAD", "RESHAPE"}
+    | {"RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH"}
+    | {"SQUEEZE", "TRANSPOSE"}
+)
 RELU6_BOUND = 6.0
 ROOM = 1.1  # what is left above a widened channel, for values that calibration did not see
 HEADROOM = 2.0  # how far below 6 a channel stays that is widened under a RELU6
@@ -71,12 +79,13 @@ class Reader:
     """A layer that reads the activation: how its weights see the channels.
 
     `norms` is float64[O, C], the sum of the squares of the weights from a channel to an output channel;
-    `peaks` the greatest magnitude of them. `span` is of the tensor that it reads: float64[2, C], least and
-    greatest values, zero included.
+    `peaks` the greatest magnitude of them, `counts` how many are not zero. `span` is of what the scale of
+    the tensor that it reads must hold: float64[2, C], least and greatest values, zero included.
     """
 
     norms: np.ndarray
     peaks: np.ndarray
+    counts: np.ndarray
     span: np.ndarray
     separate: bool  # each output channel reads one channel: a depthwise convolution
 
@@ -122,9 +131,9 @@ def noise(measured: Measured, factor: np.ndarray) -> float:
 
     Rounding to a step D adds D^2 / 12 to every value. With channels divided by s, an output channel gets
     `D_x^2 / 12 sum_c s_c^2 |w_c|^2` from the activation, whose one step D_x covers all channels, and
-    `D_w^2 / 12 sum_c n_c E[x_c^2] / s_c^2` from its weights, whose step covers the widest of `s_c w_c`
-    (n_c of them that are not zero are counted by |w_c|^2 / max w_c^2). Each output channel counts alike:
-    what reads it may need the small ones as much.
+    `D_w^2 / 12 sum_c n_c E[x_c^2] / s_c^2` from its n_c weights of a channel that are not zero, whose step
+    covers the widest of `s_c w_c`. Each output channel counts alike: what reads it may need the small ones
+    as much.
     """
     scores = []
     for reader in measured.readers:
@@ -133,10 +142,7 @@ def noise(measured: Measured, factor: np.ndarray) -> float:
         from_activation = step**2 / 12 * (reader.norms @ factor**2)
         scaled = reader.peaks * factor
         steps = (scaled if reader.separate else scaled.max(axis=1, keepdims=True)) / 127
-        counts = np.divide(
-            reader.norms, reader.peaks**2, out=np.zeros_like(reader.norms), where=reader.peaks > 0
-        )
-        from_weights = (steps**2 / 12 * counts * (measured.power / factor**2)).sum(axis=1)
+        from_weights = (steps**2 / 12 * reader.counts * (measured.power / factor**2)).sum(axis=1)
         both = from_activation + from_weights
         power = reader.norms @ measured.power
         scores.append(float(np.divide(both, both + power, out=np.zeros_like(both), where=both > 0).mean()))
@@ -170,7 +176,7 @@ def _measured(prepared: Prepared, group: Group, statistics: Statistics, levels: 
     extent = np.max([np.abs(span).max(axis=0) for span in spans.values()], axis=0)
     if extent.any():  # a channel that calibration never woke is taken for a usual one
         extent = np.where(extent > 0, extent, np.median(extent[extent > 0]))
-    read = [spans[layer.input] for layer in group.readers]
+    read = [_held(prepared.graph, layer.input, spans) for layer in group.readers]
     power = np.mean([_power(statistics, layer.input, spans[layer.input]) for layer in group.readers], axis=0)
     least = np.minimum(1.0, ROOM * extent / max(extent.max(), np.finfo(float).tiny))
     fixed = np.zeros(len(extent), bool)
@@ -183,6 +189,16 @@ def _measured(prepared: Prepared, group: Group, statistics: Statistics, levels: 
         for layer, span in zip(group.readers, read, strict=True)
     )
     return Measured(extent, power, least, fixed, readers, levels)
+
+
+def _held(graph: Graph, name: str, spans: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What the scale of a tensor must hold: with an operator that has one scale, its input's span too."""
+    found = spans[name]
+    while (maker := graph.producer(name)) is not None and maker.type in SAME_SCALE:
+        name = maker.inputs[0] or ""
+        low, high = found[0], found[1]
+        found = np.stack([np.minimum(low, spans[name][0]), np.maximum(high, spans[name][1])])
+    return found
 
 
 def _span(statistics: Statistics, name: str, channels: int) -> np.ndarray:
@@ -215,9 +231,10 @@ def _reader(prepared: Prepared, layer: Weighted, channels: int, span: np.ndarray
     flat = (np.arange(outputs)[:, None] * channels + places).ravel()
     data = data.reshape(outputs, -1)
     norms = np.bincount(flat, (data**2).ravel(), outputs * channels).reshape(outputs, channels)
-    peaks = np.zeros(outputs * channels)
-    np.maximum.at(peaks, flat, data.ravel())
-    return Reader(norms, peaks.reshape(outputs, channels), span, separate=layer.type == "DEPTHWISE_CONV_2D")
+    counts = np.bincount(flat, (data > 0).ravel(), outputs * channels).reshape(outputs, channels)
+    peaks = np.zeros((outputs, channels))
+    np.maximum.at(peaks.reshape(-1), flat, data.ravel())  # a view: the places are of the flat array
+    return Reader(norms, peaks, counts, span, separate=layer.type == "DEPTHWISE_CONV_2D")
 
 
 def _scale(prepared: Prepared, group: Group, factor: np.ndarray) -> None:
@@ -231,6 +248,10 @@ def _scale(prepared: Prepared, group: Group, factor: np.ndarray) -> None:
         replace_weights(prepared, layer, scaled_outputs(layer, weights, inverse))
         if bias is not None:
             replace_bias(prepared, layer, bias * inverse)
+        if layer.output in prepared.corrections:
+            prepared.corrections[layer.output] = (prepared.corrections[layer.output] * inverse).astype(
+                np.float32
+            )
     for layer in group.readers:
         weights = graph.constant(layer.weights)
         if weights is None:

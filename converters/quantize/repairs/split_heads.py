@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     Makers = Mapping[str, GraphOperator]
 
 NAME = "split_heads"
-APART = (
-    8.0  # widest to narrowest int8 step of the parts: past it, a part is left less than 32 of its 255 steps
-)
+# Of its own 255 int8 steps a part is left less than 32 past the one (the widest part's step to its own), and
+# less than 64 past the other (the joint's int16 step to its own).
+APART, COARSE = 8.0, 4.0
 WIDE, FLOAT = "int16x8", "float32"
 SCALING = frozenset({"ADD", "SUB", "MUL", "DIV"})  # with a constant they scale or shift parts
-DECODING = SCALING | {"EXP", "MAXIMUM", "MINIMUM"}  # how boxes are made of a convolution's distances
+DECODING = SCALING | {"EXP", "MAXIMUM", "MINIMUM", "POW", "SQUARE"}  # makes boxes of distances
 
 
 @frozen
@@ -61,7 +61,7 @@ class Head:
         text = (
             f"output {self.output!r} joins parts whose ranges are {self.most / self.least:.3g} times apart: "
         )
-        text += "joined in int16" if self.precision == WIDE else "moved in float32, as int16 is too coarse"
+        text += "joined in int16" if self.precision == WIDE else "joined in float32, as int16 is too coarse"
         return text + (f", {len(self.decoding)} operators before it in int16" if self.decoding else "")
 
 
@@ -84,9 +84,8 @@ def heads(graph: Graph, ranges: Mapping[str, Range], precision: str) -> tuple[He
     """The outputs that join parts whose ranges are too far apart for one step of `precision`.
 
     With int8, parts are too far apart where the int8 steps s that they have on their own (range / 255) have
-    max(s) > 8 min(s). They are joined in int16 where its step, max|x| / 32767, is at most min(s): then no
-    part loses anything; else in float32, which only moves them. With int16x8 they are too far apart in that
-    last case alone.
+    max(s) > 8 min(s). They are joined in int16 where its step, max|x| / 32767, is at most 4 min(s); else in
+    float32, which only moves them. With int16x8 they are too far apart in that last case alone.
 
     Args:
         graph: float32.
@@ -114,7 +113,7 @@ def _head(graph: Graph, ranges: Mapping[str, Range], makers: Makers, public: str
         if mixes:
             mixed.append((min(steps), max(steps)))
             wide += [part.name for part in parts if part.name is not None and part.step * APART > max(steps)]
-            coarse = coarse or of_range(ranges[operator.outputs[0]], WIDE).scale[0] > min(steps)
+            coarse = coarse or of_range(ranges[operator.outputs[0]], WIDE).scale[0] > COARSE * min(steps)
         if mixes or behind.intersection(filter(None, operator.inputs)):
             behind.update(operator.outputs)
             joining.append(operator.outputs[0])
@@ -169,7 +168,7 @@ def _variables(graph: Graph, operator: GraphOperator) -> list[str]:
 
 
 def _parts(graph: Graph, ranges: Mapping[str, Range], makers: Makers, operator: GraphOperator) -> list[Part]:
-    """What an operator joins, empty where that is one part only; parts that are always 0 left out."""
+    """What an operator joins, parts that are always 0 left out; empty where its range is not known."""
     if operator.outputs[0] not in ranges:
         return []
     inputs = _floats(graph, operator)
@@ -181,8 +180,7 @@ def _parts(graph: Graph, ranges: Mapping[str, Range], makers: Makers, operator: 
         found = [Part(None, own * float(factor / factors.max())) for factor in np.unique(factors)]
     else:
         found = []
-    found = [part for part in found if part.step > 0]
-    return found if len(found) > 1 else []
+    return [part for part in found if part.step > 0]
 
 
 def _step(graph: Graph, ranges: Mapping[str, Range], makers: Makers, name: str) -> float:

@@ -1,15 +1,18 @@
 """Small graphs for the tests of quantisation."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.model import Model
 from converters.quantize.calibration import Calibration
 from converters.quantize.prepared import Prepared
 from converters.quantize.ranges import choose
 from converters.quantize.statistics import collect
+from device_agent.bundle import TensorSpec
 from tests.converters.quantize.older_runtime import OlderRuntime
 
 CONV = {"padding": "SAME", "strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1}
@@ -93,6 +96,13 @@ def conv_graph() -> Callable[..., Graph]:
 @pytest.fixture(scope="session")
 def samples() -> Callable[..., Calibration]:
     return _samples
+
+
+@pytest.fixture(scope="session")
+def model_of_one_value() -> Model:
+    """A model without a file: x float32[1, 8] -> y float32[1, 1]."""
+    x, y = TensorSpec("x", "float32", (1, 8)), TensorSpec("y", "float32", (1, 1))
+    return Model(Path("m.onnx"), "onnx", "0" * 64, 1, (x,), (y,), (), 0, None)
 
 
 @pytest.fixture(scope="session")

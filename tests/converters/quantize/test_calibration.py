@@ -8,8 +8,11 @@ import pytest
 from PIL import Image
 
 from converters.model import Model
-from converters.quantize.calibration import FEW_SAMPLES, load_calibration
-from device_agent.bundle import TensorSpec
+from converters.quantize import rows as rows_module
+from converters.quantize import sources
+from converters.quantize.calibration import FEW_SAMPLES, InputValues, load_calibration
+from converters.quantize.statistics import collect
+from device_agent.bundle import Preprocessing, TensorSpec
 from device_agent.errors import CalibrationError, EdgeError, FileMissing, InvalidRequest
 
 X = np.random.default_rng(0).random((24, 4, 4, 3)).astype(np.float32)
@@ -262,3 +265,132 @@ def test_images_go_through_their_description(tmp_path):
     calibration = load_calibration(tmp_path, model())
     assert 3 == calibration.count
     np.testing.assert_allclose([0, 1, 2], rows(calibration)[:, 0, 0, 0], rtol=1e-6)
+
+
+def test_iterators_without_an_end():
+    """Of an iterator that never ends as many samples are taken as asked for; later passes see the same."""
+    drawn = iter(np.random.default_rng(3).random((50, 4, 4, 3)).astype(np.float32))
+
+    def stream():
+        yield from drawn
+        while True:
+            yield X[0]
+
+    calibration = load_calibration(stream(), model(), limit=60)
+    assert 60 == calibration.count
+    first = rows(calibration)
+    np.testing.assert_array_equal(first, rows(calibration))
+    np.testing.assert_array_equal(X[0], first[-1])
+
+
+def test_passes_over_an_iterator_may_cross():
+    """Two passes at once over what came from an iterator do not disturb each other."""
+    calibration = load_calibration(iter(X), model())
+    one, other = calibration.samples(), calibration.samples()
+    next(one)
+    np.testing.assert_array_equal(X[:1], next(other)["image"])
+    np.testing.assert_array_equal(X[1:2], next(one)["image"])
+
+
+def test_iterators_that_fail():
+    """What an iterator raises is named and chained, as what a function raises is."""
+
+    def stream():
+        yield X[0]
+        raise OSError("the camera is gone")
+
+    with pytest.raises(CalibrationError, match="the camera is gone") as caught:
+        load_calibration(stream(), model())
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_function_that_gives_the_same_iterator_twice(tmp_path, monkeypatch, conv_graph):
+    """The second pass finds nothing; that is said, and what to do, instead of statistics of nothing."""
+    (tmp_path / "once.py").write_text(
+        "import numpy as np\n"
+        "X = iter(np.random.default_rng(0).normal(size=(24, 4, 4, 4)).astype('float32'))\n"
+        "def samples():\n    return X\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    calibration = load_calibration("once:samples", model(TensorSpec("input", "float32", (1, 4, 4, 4))))
+    assert 24 == calibration.count
+    with pytest.raises(CalibrationError, match=r"once:samples.*none when it was read again.*new iterator"):
+        collect(conv_graph(np.ones((8, 3, 3, 4)), np.zeros(8)), calibration, lambda *_: None)
+
+
+def test_rows_of_different_lengths():
+    """Lists that make no array are refused, not a traceback of NumPy's."""
+    with pytest.raises(CalibrationError, match=r"'image' are no array"):
+        load_calibration([[1.0, [2.0]]], model())
+
+
+@pytest.mark.parametrize("save_as", [np.savez, np.savez_compressed])
+def test_large_archives_are_read_piece_by_piece(tmp_path, monkeypatch, save_as):
+    """An array larger than what is held is read from the disk a few samples at a time, on every pass."""
+    monkeypatch.setattr(rows_module, "SMALL", 1000)
+    monkeypatch.setattr(sources, "_BLOCK_BYTES", 700)
+    batched = model(TensorSpec("image", "float32", (2, 4, 4, 3)), TensorSpec("b", "int64", (1, 2)))
+    numbers = np.arange(24).reshape(12, 2)
+    save_as(tmp_path / "data.npz", image=X, b=numbers)
+    calibration = load_calibration(tmp_path / "data.npz", batched)
+    for _ in range(2):
+        np.testing.assert_array_equal(X, rows(calibration))
+        np.testing.assert_array_equal(numbers, np.concatenate([one["b"] for one in calibration.samples()]))
+    np.savez(tmp_path / "data.npz", image=X, b=numbers[:11])
+    with pytest.raises(CalibrationError, match=r"different numbers.*'image'"):
+        load_calibration(tmp_path / "data.npz", batched)
+
+
+def test_the_whole_shape_is_told(monkeypatch):
+    """An array that does not fit is told of with all its samples, however few are taken at a time."""
+    monkeypatch.setattr(sources, "_BLOCK_BYTES", 1)
+    with pytest.raises(CalibrationError, match=r"\[24, 4, 4, 2\]"):
+        load_calibration(X[..., :2], model())
+
+
+def test_arrays_by_columns(tmp_path):
+    """An array that is stored by columns holds the same samples."""
+    np.save(tmp_path / "x.npy", np.asfortranarray(X))
+    np.testing.assert_array_equal(X, rows(load_calibration(tmp_path / "x.npy", model())))
+
+
+def test_progress_while_checking(tmp_path):
+    """Every sample is told of as it is checked, of how many where that is known beforehand."""
+    for source, total in [(save(tmp_path, x=X), 24), (list(X), 24), (iter(X), 0)]:
+        seen: list[tuple[str, int, int]] = []
+        load_calibration(source, model(), progress=lambda *step, seen=seen: seen.append(step))
+        assert [("checking calibration data", done, total) for done in range(25)] == seen
+
+
+def test_the_digest_is_of_the_content(tmp_path):
+    """Equal samples have one digest however they come; one bit, name or order more is another."""
+    one = load_calibration(save(tmp_path, x=X), model()).digest
+    assert one == load_calibration(list(X), model()).digest
+    changed = X.copy()
+    changed[20, 3, 3, 2] = np.nextafter(changed[20, 3, 3, 2], np.float32(9))
+    others = [
+        load_calibration(changed, model()).digest,
+        load_calibration(X[::-1], model()).digest,
+        load_calibration(X[:23], model()).digest,
+        load_calibration({"other": X}, model(TensorSpec("other", "float32", (1, 4, 4, 3)))).digest,
+    ]
+    assert 5 == len({one, *others})
+
+
+def test_what_the_inputs_hold(tmp_path):
+    """The least and greatest value of each input, and whether there are whole numbers only."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 4, 4, 3))
+    two = model(TensorSpec("image", "float32", (1, 4, 4, 3)), TensorSpec("x", "float32", (1, 4, 4, 3)))
+    values = load_calibration({"image": pixels, "x": X}, two).values
+    assert InputValues(pixels.min(), pixels.max(), whole=True) == values["image"]
+    assert InputValues(float(X.min()), float(X.max()), whole=False) == values["x"]
+
+
+def test_images_bring_their_description(tmp_path):
+    """How the images became inputs is kept with the samples, with nothing left open."""
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "0.png")
+    Image.new("RGB", (8, 8), (3, 2, 1)).save(tmp_path / "1.png")
+    (tmp_path / "preprocessing.toml").write_text('scale = 0.5\nresize = "crop"')
+    found = load_calibration(tmp_path, model()).preprocessing
+    assert Preprocessing("crop", 4, 4, "rgb", "NHWC", 0.5) == found
+    assert load_calibration(X, model()).preprocessing is None

@@ -1,5 +1,6 @@
 """Statistics of activations: exact extremes, by channel too, in one pass and in bounded memory."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_every_activation(conv_graph, samples):
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 64, 64, 6), (1, 101, 97, 3), (1, 40_000), (2, 8, 4096), (1, 36_000, 1)]
+    "shape", [(1, 128, 128, 6), (1, 101, 97, 3), (1, 40_000), (2, 8, 4096), (1, 36_000, 1)]
 )
 def test_large_tensors(shape):
     """Of large tensors only the counts are of a part, to which every channel contributes."""
@@ -149,3 +150,37 @@ def test_values_are_those_of_outputs(conv_graph, samples):
         outside.run(sample)
         for name in computed(graph):
             np.testing.assert_array_equal(outside.value(name).copy(), inside.value(name).copy())
+
+
+STREAM = """
+import sys
+from pathlib import Path
+import numpy as np
+from converters.graph.ir import Graph, GraphOperator, GraphTensor
+from converters.model import Model
+from converters.quantize.calibration import load_calibration
+from converters.quantize.statistics import collect
+from device_agent.bundle import TensorSpec
+
+def samples():
+    random = np.random.default_rng(0)
+    for _ in range(int(sys.argv[1])):
+        yield random.random((1, 40_000), np.float32)  # 160 kB
+
+tensors = {name: GraphTensor(name, (1, 40_000), "float32") for name in "xy"}
+graph = Graph(tensors, [GraphOperator("NEG", ["x"], ["y"])], {"input": "x"}, {"output": "y"})
+spec = TensorSpec("input", "float32", (1, 40_000))
+model = Model(Path("m.onnx"), "onnx", "0" * 64, 1, (spec,), (spec,), (), 0, None)
+collect(graph, load_calibration("__main__:samples", model), lambda *_: None)
+(peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(peak.split()[1])
+"""
+
+
+def test_memory_does_not_grow_with_samples():
+    """Checking and collecting 1,000 samples, 160 MB in all, peaks where 50 samples do."""
+    peaks = [
+        int(subprocess.run([sys.executable, "-c", STREAM, count], check=True, capture_output=True).stdout)
+        for count in ("50", "1000")
+    ]
+    assert peaks[1] - peaks[0] < 20_000  # kB

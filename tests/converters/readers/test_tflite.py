@@ -214,6 +214,10 @@ def test_quantised_weights_only(tmp_path):
     assert "weights" == model.quantized
     with pytest.raises(InvalidRequest, match=r"weights are quantised already.*float32"):
         planner.plan(model, load_target("rpi4"), recipe=Recipe("int8", "integer"))
+    assert (
+        "float32"
+        == planner.plan(model, load_target("rpi4"), recipe=Recipe("auto", "integer")).recipe.precision
+    )
     assert "float32" == preflight(model, load_target("rpi4")).target.precision
 
 

@@ -14,6 +14,7 @@ from converters.preflight import preflight
 from converters.verdict import Verdict
 from device_agent.bundle import Quantization, TensorSpec
 from edge_sdk.report.inspection import InspectReport, print_inspection
+from targets.schema import load_target
 from tests.converters.readers import networks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -90,14 +91,17 @@ def test_text(
 def test_refusals_are_grouped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line a reason, with the number of operators and the first places."""
     names = [f"t{place}" for place in range(9)]
-    tensors = [GraphTensor(name, (1, 4), "float32") for name in names]
+    tensors = [GraphTensor(name, (1, 2, 2, 4), "float32") for name in names]
     pairs = pairwise(names)
-    operators = [networks.operator("SIN", [before], [after]) for before, after in pairs]
+    kind = "ZEROS_LIKE"  # which has no integer form
+    operators = [networks.operator(kind, [before], [after]) for before, after in pairs]
     path = tmp_path / "net.tflite"
     path.write_bytes(write(networks.graph(tensors, operators, names[:1], names[-1:])))
-    print_inspection(InspectReport.of(edge_sdk.inspect(edge_sdk.load(path), "rpi4")))
+    board = load_target("rpi4")
+    npu = attrs.evolve(board, processors=(attrs.evolve(board.processors[0], dtypes=("int8",)),))
+    print_inspection(InspectReport.of(edge_sdk.inspect(edge_sdk.load(path), npu)))
     shown = " ".join(capsys.readouterr().out.split())
-    assert "8 x SIN: it has no int8 form" in shown
+    assert "8 x ZEROS_LIKE: it has no int8 form" in shown
     assert "'t5' and 3 more" in shown
     assert "rpi4: the model is refused" in shown
 
