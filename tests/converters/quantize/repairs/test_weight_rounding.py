@@ -196,6 +196,22 @@ def test_channels_of_zeros(case, seeded):
     apply(sick.prepared, sick.scheme)
 
 
+def test_few_rows_are_not_believed(case, seeded):
+    """Of 8 samples nobody learns how 256 inputs go together: integers stay near the nearest ones."""
+    b = Builder((1, 256))
+    graph = b.outputs(b.dense("x", 12))
+    sick = case(graph, seeded(graph, 8))
+    sick.repair("weight_rounding")
+    weights = graph.tensors[graph.operators[0].inputs[1]].data
+    scale = np.abs(weights).max(axis=1) / 127
+    nearest = gptq.nearest(weights, scale, 127)
+    rounded = sick.prepared.rounded.get(graph.operators[0].inputs[1])
+    chosen = nearest if rounded is None else rounded.integers
+    errors = [float(((weights - each * scale[:, None]) ** 2).sum()) for each in (nearest, chosen)]
+    print(f"error {errors[0]:.4g} of the nearest, {errors[1]:.4g} of the chosen integers")
+    assert errors[1] < 1.1 * errors[0]
+
+
 @pytest.mark.zoo
 def test_a_network_of_the_zoo(zoo_case):
     """A trained network that is equalised gains, on samples that calibration did not see."""
