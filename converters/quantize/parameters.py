@@ -7,6 +7,7 @@ import numpy as np
 from converters.quantize.prepared import Range, Rounded
 from device_agent.bundle import Quantization
 
+UNBOUNDED = 1e30  # a value past this stands for infinity (what a maximum is padded with): no range holds it
 LEAST_SPAN = 1e-9  # of a range
 DEAD_SPAN = 1.0  # of a range that has less: a tensor that is always 0 has a scale too
 GREATEST_BIAS = 2.0**30  # in steps: half of int32, so that the sums of products have room beside it

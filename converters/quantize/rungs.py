@@ -19,7 +19,7 @@ from converters.quantize.trials import NEAR_PLAIN, TIE, Tried, Try, better, fast
 
 Rung = Generator[Try, Tried, None]
 
-MOST_GROWTH = 24  # sets of culprits that are tried until one meets the goal
+MOST_GROWTH = 16  # sets of culprits that are tried until one meets the goal
 MOST_BACK = 14  # smaller or cheaper sets that are tried after it
 MOST_SLOW = 3  # single layers in a row that make the model too slow: those after them are worth even less
 
@@ -134,7 +134,7 @@ def with_exceptions(space: Space, history: Sequence[Tried], start: Tried, option
         met = meets(tried, space.goal)
         if met:
             break
-        if tried.judgement is not None and (tried.error < current.error or better(tried, current)):
+        if tried.judgement is not None and not better(current, tried):
             chosen += batch
             current, at, size, slow = tried, at + len(batch), 2 * size, 0
         elif len(batch) > 1:

@@ -252,6 +252,34 @@ def test_padding_with_the_least_float(graph_of, prepared, normal):
     assert snr_db(graph, made, calibration) > 30
 
 
+@pytest.mark.parametrize("least", [-np.inf, np.finfo(np.float32).min])
+@pytest.mark.parametrize("kind", ["ADD", "SELECT_V2"])
+def test_what_masks_stays_float(graph_of, prepared, normal, kind, least):
+    """No integer is far enough below the others for SOFTMAX to leave it out: both operators are named."""
+    here = np.array([[True, False, True, True]])
+    tensors = {
+        "x": (1, 4),
+        "s": (1, 4),
+        "here": here,
+        "least": np.array(least, np.float32),
+        "m": (1, 4),
+        "y": (1, 4),
+    }
+    tensors["mask"] = np.where(here, 0, least).astype(np.float32)
+    mask = ("ADD", ["s", "mask"], ["m"]) if kind == "ADD" else ("SELECT_V2", ["here", "s", "least"], ["m"])
+    del tensors["mask" if kind == "SELECT_V2" else "here"]
+    if kind == "ADD":
+        del tensors["least"]
+    rows = [("MUL", ["x", "x"], ["s"]), mask, ("SOFTMAX", ["m"], ["y"], {"beta": 1.0})]
+    graph = graph_of(tensors, rows, ["x"], ["y"])
+    calibration = normal({"x": (1, 4)})
+    for precision in ("int8", "int16x8"):
+        made, fallbacks = apply(prepared(graph, calibration), Scheme(precision))
+        assert [kind, "SOFTMAX"] == [one.type for one in fallbacks][:2]
+        assert "stands for infinity" in fallbacks[0].reason
+        assert snr_db(graph, made, calibration) > 30
+
+
 def test_several_outputs(graph_of, prepared, normal):
     """All outputs of a split have its input's scale."""
     rows = [("SPLIT", ["axis", "a"], ["c", "d"], {"numSplits": 2}), ("ADD", ["c", "d"], ["e"], dict(DENSE))]
