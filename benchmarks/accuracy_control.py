@@ -177,7 +177,8 @@ def ours(model: Path, data: dict[str, np.ndarray], max_drop: float) -> tuple[Sid
     result = edge_sdk.quantize(
         loaded,
         calibration=data["calibration"],
-        validation=(data["samples"], data["labels"]),
+        validation=data["samples"],
+        labels=data["labels"],
         metric="top1",
         max_drop=max_drop,
     )

@@ -10,13 +10,14 @@ from attrs import evolve, frozen
 
 from converters.graph.ir import Graph, GraphOperator
 from converters.quantize.engine import Fallback
+from converters.quantize.parameters import UNBOUNDED
 from converters.quantize.prepared import Prepared, Range
 from converters.quantize.rules import rule_of
 from converters.quantize.rules.base import WIDTH, Rule
 from converters.quantize.scheme import Scheme
 
 FLOAT = "float32"
-FUSED = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")  # activations that integer kernels take within
+MASKS = ("SELECT", "SELECT_V2")
 
 
 @frozen
@@ -79,20 +80,27 @@ def refusal(
         ranges: of the activations; None where they are not known yet.
     """
     rule = rule_of(operator, runtime)
+    own = rule.own if rule is not None else ()
+    read = [name for place, name in enumerate(operator.inputs) if place not in own]
+    tensors = [graph.tensors[name] for name in floats(graph, [*read, *operator.outputs])]
+    for tensor in tensors:
+        if tensor.variable:
+            return f"it keeps its state in {tensor.name!r} from one run to the next"
     if rule is None or not rule.able:
         return "it has no integer form"
     if precision not in rule.able:
         return f"its integer form is {' or '.join(rule.able)} only"
-    tensors = [graph.tensors[name] for name in floats(graph, [*operator.inputs, *operator.outputs])]
+    # the nearest integer does for infinity where values are compared or moved, but not where it masks
+    saturates = rule.same == "all" and operator.type not in MASKS
     for tensor in tensors:
         if tensor.dtype != FLOAT:
             return f"{tensor.name!r} is {tensor.dtype}"
-        if tensor.variable:
-            return f"it keeps its state in {tensor.name!r}"
         if tensor.data is not None and np.isnan(tensor.data).any():
             return f"the constant {tensor.name!r} holds NaN"
+        if tensor.data is not None and not saturates and np.abs(tensor.data).max(initial=0.0) > UNBOUNDED:
+            return f"the constant {tensor.name!r} holds what stands for infinity, which no integer does"
     activation = operator.options.get("fusedActivationFunction", "NONE")
-    if activation not in FUSED:
+    if activation not in rule.fused:
         return f"its kernel knows no {activation} within"
     constant = rule.weights is None or graph.constant(operator.inputs[rule.weights]) is not None
     if not constant and precision not in rule.computed:
@@ -103,8 +111,11 @@ def refusal(
             return "its bias is computed as the model runs"
     if ranges is not None:
         for tensor in tensors:
-            if tensor.data is None and not _known(ranges.get(tensor.name)):
+            found = ranges.get(tensor.name)
+            if tensor.data is None and not _known(found):
                 return f"calibration saw no finite values of {tensor.name!r}"
+            if tensor.data is None and not saturates and not _bounded(found):
+                return f"calibration saw what stands for infinity in {tensor.name!r}, which no integer does"
     return rule.check(graph, operator, precision) if rule.check is not None else None
 
 
@@ -116,12 +127,18 @@ def data_inputs(rule: Rule, graph: Graph, operator: GraphOperator, precision: st
     return [
         place
         for place, name in enumerate(operator.inputs)
-        if name is not None and graph.tensors[name].dtype == FLOAT and place not in (weights, rule.bias)
+        if name is not None
+        and graph.tensors[name].dtype == FLOAT
+        and place not in (weights, rule.bias, *rule.own)
     ]
 
 
 def _known(found: Range | None) -> bool:
     return found is not None and math.isfinite(found.minimum) and math.isfinite(found.maximum)
+
+
+def _bounded(found: Range | None) -> bool:
+    return found is not None and max(-found.minimum, found.maximum) < UNBOUNDED
 
 
 def _widest(precisions: Collection[str | None]) -> str | None:
@@ -208,7 +225,7 @@ class _Assigning:
     def _public(self, name: str) -> str:
         """What an integer public input is in: the widest that it is read in."""
         precision = self._demands.get(name) or self._scheme.precision
-        known = _known(self._ranges.get(name)) and self._graph.tensors[name].dtype == FLOAT
+        known = _bounded(self._ranges.get(name)) and self._graph.tensors[name].dtype == FLOAT
         return precision if known else FLOAT
 
     def _note_ends(self, homes: Mapping[str, str]) -> None:

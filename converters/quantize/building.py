@@ -93,12 +93,31 @@ class Building:
         if key not in self._copies:
             made = self._unused(f"{name}/{dtype}")
             self.tensors[made] = evolve(held, name=made, dtype=dtype, quantization=quantization)
-            if self.runtime == "tflite" and (held.dtype, dtype) == ("int8", "int16"):
-                self._widen(name, made)
+            if dtype == FLOAT:
+                self.operator("DEQUANTIZE", [name], [made])
             else:
-                self.operator("DEQUANTIZE" if dtype == FLOAT else "QUANTIZE", [name], [made])
+                self.requantized(name, made)
             self._copies[key] = made
         return self._copies[key]
+
+    def requantized(self, name: str, made: str, sources: tuple[int, ...] = ()) -> None:
+        """Give a tensor's values in the dtype and the parameters of another that was made for it.
+
+        QUANTIZE does it, but from int8 to int16 on tflite-runtime 2.14: there they are looked up.
+        """
+        held, wanted = self.tensors[name], self.tensors[made]
+        known, asked = held.quantization, wanted.quantization
+        if (self.runtime, held.dtype, wanted.dtype) != ("tflite", "int8", "int16") or not (known and asked):
+            self.operator("QUANTIZE", [name], [made], sources=sources)
+            return
+        values = (np.arange(-128, 128) - known.zero_point[0]) * known.scale[0]
+        table = self.constant(f"{made}/table", parameters.rounded(values, asked, "int16"), asked)
+        half = self.constant(f"{made}/offset", np.array(128, np.int32), None)
+        wide = self.activation(f"{made}/wide", held.shape, "int32", None)
+        place = self.activation(f"{made}/place", held.shape, "int32", None)
+        self.operator("CAST", [name], [wide], {"inDataType": "INT8", "outDataType": "INT32"}, sources)
+        self.operator("ADD", [wide, half], [place], sources=sources)
+        self.operator("GATHER", [table, place], [made], {"axis": 0}, sources)
 
     def read(self, outputs: Collection[str]) -> tuple[dict[str, GraphTensor], list[GraphOperator]]:
         """What these outputs need, and the public inputs: an expansion may leave operands unread."""
@@ -112,22 +131,6 @@ class Building:
         used.update(self.source.inputs.values())
         tensors = {name: tensor for name, tensor in self.tensors.items() if name in used}
         return tensors, operators[::-1]
-
-    def _widen(self, name: str, made: str) -> None:
-        """int8 to int16 for tflite-runtime 2.14, whose QUANTIZE cannot: `s (q - z) = s CAST(q) + (-s z)`."""
-        held = self.tensors[name]
-        if held.quantization is None:
-            raise ValueError(f"{name!r} is not quantised")
-        scale, zero = held.quantization.scale[0], held.quantization.zero_point[0]
-        cast = self.activation(f"{made}/cast", held.shape, "int16", Quantization((scale,), (0,)))
-        self.operator("CAST", [name], [cast], {"inDataType": "INT8", "outDataType": "INT16"})
-        if zero == 0:
-            self.operator("QUANTIZE", [cast], [made])
-            return
-        # its kernel broadcasts up to four dimensions
-        steps = np.full(1 if len(held.shape) <= 4 else held.shape, -32767 if zero > 0 else 32767, np.int16)
-        shift = self.constant(f"{made}/shift", steps, Quantization((abs(zero) * scale / 32767,), (0,)))
-        self.operator("ADD", [cast, shift], [made], {"potScaleInt16": False})
 
     def _rounded(self, name: str, data: np.ndarray, dtype: str, quantization: Quantization) -> str:
         key = (name, dtype, quantization)

@@ -58,3 +58,7 @@ class Expansion:
     def add(self, kind: str, inputs: Sequence[str | None], outputs: Sequence[str], **options: Any) -> None:
         """Append an operator that stands for the same source operators."""
         self.building.operator(kind, inputs, outputs, options, self.operator.sources)
+
+    def requantize(self, source: str, made: str) -> None:
+        """One quantised tensor in the dtype and the parameters of another."""
+        self.building.requantized(source, made, self.operator.sources)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from converters.resizing import Opened
 
 
+MOST_KEPT = 8  # repaired graphs: each may hold weights of its own
+
+
 class LiteRTEngine:
     """See `Engine`.
 
@@ -142,7 +145,11 @@ class LiteRTEngine:
                 statistics = self._calibrated(scheme)
                 prepared = Prepared(self._graph, _chosen(statistics, scheme))
                 self._made[key] = _Repaired(prepared, statistics, ())
-        return self._made[key]
+        found = self._made.pop(key)
+        self._made[key] = found  # the last that was asked for is the last to go
+        while len(self._made) > MOST_KEPT:
+            del self._made[next(iter(self._made))]
+        return found
 
     def _repair(self, name: str, before: _Repaired, scheme: Scheme) -> _Repaired:
         if name not in REPAIRS:
@@ -154,7 +161,12 @@ class LiteRTEngine:
             prepared.ranges = _chosen(context.statistics, scheme)
 
         context = Context(
-            samples, before.statistics, evolve(scheme, exceptions={}), recalibrate, self._progress
+            samples,
+            before.statistics,
+            evolve(scheme, exceptions={}),
+            recalibrate,
+            self._progress,
+            self._runtime,
         )
         effect = REPAIRS[name](prepared, context)
         effects = (*before.effects, effect)

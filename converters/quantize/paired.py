@@ -153,9 +153,10 @@ def _bootstrap(metric: Metric, reference: Evaluation, candidate: Evaluation, goa
         )
     lower, upper = np.quantile(found, [1 - goal.confidence, goal.confidence])
     lower, upper = min(float(lower), drop), max(float(upper), drop)
-    unseen = metric.unit == "points" and float(np.ptp(found)) < _EXACT
-    if unseen:  # no sample counts against the candidate: as many more as a proportion allows still may
-        upper = max(upper, drop + 100 * upper_bound(0, 0, n, goal.confidence))
+    unseen = enough is None and float(np.abs(found).max()) < _EXACT
+    if unseen:  # no sample makes a difference: as many more as a proportion allows may, each all it can
+        whole = 100.0 if metric.unit == "points" else abs(reference.value)
+        upper = max(upper, drop + whole * upper_bound(0, 0, n, goal.confidence))
     proven = n >= FEWEST_SAMPLES and upper <= goal.max_drop + _EXACT
     needed = None
     if not proven and drop < goal.max_drop:

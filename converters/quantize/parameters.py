@@ -7,12 +7,10 @@ import numpy as np
 from converters.quantize.prepared import Range, Rounded
 from device_agent.bundle import Quantization
 
+UNBOUNDED = 1e30  # a value past this stands for infinity (what a maximum is padded with): no range holds it
 LEAST_SPAN = 1e-9  # of a range
 DEAD_SPAN = 1.0  # of a range that has less: a tensor that is always 0 has a scale too
-GREATEST_BIAS = {
-    "int8": 2.0**30,
-    "int16x8": 2.0**40,
-}  # in steps, so that the sums of products have room beside it
+GREATEST_BIAS = 2.0**30  # in steps: half of int32, so that the sums of products have room beside it
 LEAST_CHANNEL = (
     2.0**-20
 )  # of the greatest scale of the weights: below, nothing of a channel shows in the output
@@ -97,7 +95,7 @@ def weights(
     return shaped, quantization, int(narrow.sum())
 
 
-def least_scale(bias: np.ndarray | None, input_scale: float, channels: int, precision: str) -> np.ndarray:
+def least_scale(bias: np.ndarray | None, input_scale: float, channels: int) -> np.ndarray:
     """The least scale of each channel's weights with which its bias fits: float64[channels].
 
     A bias has the scale `input_scale * weight_scale`. Training leaves channels with weights of (almost) zero
@@ -108,7 +106,7 @@ def least_scale(bias: np.ndarray | None, input_scale: float, channels: int, prec
     """
     if bias is None:
         return np.zeros(channels)
-    needed = np.abs(bias.astype(np.float64).ravel()) / (input_scale * GREATEST_BIAS[precision])
+    needed = np.abs(bias.astype(np.float64).ravel()) / (input_scale * GREATEST_BIAS)
     return needed if len(needed) == channels else np.full(channels, needed.max(initial=0.0))
 
 

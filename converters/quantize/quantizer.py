@@ -168,7 +168,7 @@ class _Making:
         values = self._graph.constant(operator.inputs[rule.weights or 0])
         if values is not None and rule.weights not in data:
             channels = 1 if rule.axis is None else values.shape[rule.axis]
-            least = parameters.least_scale(bias, source.scale[0], channels, precision)
+            least = parameters.least_scale(bias, source.scale[0], channels)
             integers, quantization, widened = parameters.weights(
                 values, rule.axis, least=least, chosen=self._prepared.rounded.get(name)
             )

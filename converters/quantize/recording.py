@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from converters.progress import Progress
     from converters.quantize.calibration import Calibration
 
+    Kinds = tuple[tuple[str, np.dtype, tuple[int, ...], int], ...]  # name, dtype, shape, bytes
+
 
 @frozen
 class Recording:
@@ -33,30 +35,32 @@ class Recording:
 
     reference: str
     limit: int
-    _names: tuple[str, ...]
-    _file: IO[bytes] = field(repr=False)
+    _file: IO[bytes] = field(repr=False)  # the values alone: a header for each would take longer to read
+    _kinds: list[Kinds] = field(factory=list, repr=False)  # of each sample; equal ones are one object
+
+    def add(self, outputs: dict[str, np.ndarray]) -> None:
+        """The outputs of the next sample, contiguous; the caller flushes the file."""
+        kinds = tuple((name, one.dtype, one.shape, one.nbytes) for name, one in outputs.items())
+        self._kinds.append(self._kinds[-1] if self._kinds and self._kinds[-1] == kinds else kinds)
+        for array in outputs.values():
+            self._file.write(array.data)
 
     def pairs(self, data: Calibration) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
         """Each sample of the data that was recorded, with the source's outputs."""
+        yield from zip(spread(data, self.limit), self.outputs(), strict=True)
+
+    def outputs(self) -> Iterator[dict[str, np.ndarray]]:
+        """The source's outputs alone, of each sample that was recorded; read only."""
         import numpy as np
 
         place = 0
-        for sample in spread(data, self.limit):
+        for kinds in self._kinds:
             self._file.seek(place)  # another pass may be under way
-            outputs = {name: np.load(self._file, allow_pickle=False) for name in self._names}
-            place = self._file.tell()
-            yield sample, outputs
-
-    def outputs(self) -> Iterator[dict[str, np.ndarray]]:
-        """The source's outputs alone, of each sample that was recorded."""
-        import numpy as np
-
-        place, end = 0, self._file.seek(0, 2)
-        while place < end:
-            self._file.seek(place)
-            outputs = {name: np.load(self._file, allow_pickle=False) for name in self._names}
-            place = self._file.tell()
-            yield outputs
+            yield {
+                name: np.frombuffer(self._file.read(size), dtype).reshape(shape)
+                for name, dtype, shape, size in kinds
+            }
+            place += sum(size for *_, size in kinds)
 
 
 def recorded(model: Model, data: Calibration, limit: int, progress: Progress = silent) -> Recording:
@@ -76,15 +80,13 @@ def recorded(model: Model, data: Calibration, limit: int, progress: Progress = s
     import numpy as np
 
     name, reference = registry.reader(model.format).reference(model)
-    names = tuple(spec.name for spec in model.outputs)
     file = tempfile.TemporaryFile(prefix="edge-")  # noqa: SIM115 - closed when nothing refers to the recording
-    made = Recording(name, limit, names, file)
+    made = Recording(name, limit, file)
     weakref.finalize(made, file.close)
     for number, sample in enumerate(spread(data, limit), 1):
         outputs = reference(sample)
         try:
-            for output in names:
-                np.save(file, outputs[output], allow_pickle=False)
+            made.add({spec.name: np.ascontiguousarray(outputs[spec.name]) for spec in model.outputs})
             file.flush()  # where the disk is full, it shows here
         except OSError as e:
             with suppress(OSError):  # what is left in its buffer finds no room either

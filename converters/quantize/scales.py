@@ -10,7 +10,7 @@ from attrs import frozen
 
 from converters.graph.ir import Graph, GraphOperator
 from converters.quantize.assignment import FLOAT, Assignment, data_inputs, floats
-from converters.quantize.parameters import WEIGHT_STEPS, of_range, range_of, spanned, union
+from converters.quantize.parameters import UNBOUNDED, WEIGHT_STEPS, of_range, range_of, spanned, union
 from converters.quantize.prepared import Range
 from converters.quantize.rules import rule_of
 from converters.quantize.rules.base import DTYPES, Rule
@@ -20,7 +20,6 @@ from device_agent.bundle import Quantization
 # with 256 or more, which only an output far below its inputs has (a dead layer)
 MOST_STEPS = 64.0
 WIDE = 4.0  # times as wide as the output: an operator more, for two bits more
-UNBOUNDED = 1e30  # a value past this stands for infinity (what a maximum is padded with): no range holds it
 
 
 @frozen

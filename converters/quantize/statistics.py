@@ -55,8 +55,8 @@ def collect(graph: Graph, calibration: Calibration, progress: Progress, *, cache
     Memory holds one sample's activations and a histogram per tensor, however many samples there are. Of
     tensors of more than `COUNTED` values every k-th goes into the histogram, k coprime to all sizes so that
     no channel is left out; least and greatest value are of all values. The order of the samples does not
-    matter, except to the last digits of `channel_mean` (sums of float64). What was found before of the same
-    graph and samples is taken from the user's cache (see `cache.default`).
+    matter, except to the last digits of `channel_mean` (sums of float64). Inf counts as the greatest float32.
+    What was found before of the same graph and samples is taken from the user's cache (see `cache.default`).
 
     Args:
         graph: float32; not changed.
@@ -69,7 +69,7 @@ def collect(graph: Graph, calibration: Calibration, progress: Progress, *, cache
 
     Raises:
         CalibrationError: there are no samples at this pass.
-        QuantizationError: LiteRT cannot run the graph, or a tensor holds NaN or Inf.
+        QuantizationError: LiteRT cannot run the graph, or a tensor holds NaN.
     """
     from converters.graph.write import write
     from converters.quantize import cache
@@ -117,8 +117,8 @@ def _collected(graph: Graph, data: bytes, calibration: Calibration, progress: Pr
             if array.size:
                 if name not in totals:
                     totals[name] = _Total.of(array)
-                if not totals[name].add(array):
-                    raise _not_finite(graph, name, array, samples, calibration.source)
+                if not totals[name].add(array) and not totals[name].add(_bounded(array)):
+                    raise _not_a_number(graph, name, array, samples, calibration.source)
             del array  # a view that is still held would stop the next run
         samples += 1
         progress("calibrating", samples, calibration.count)
@@ -176,7 +176,7 @@ class _Total:
             float(self.maximum.max()),
             self.minimum,
             self.maximum,
-            (self.sums / self.values).astype(np.float32),
+            np.nan_to_num(self.sums / self.values).astype(np.float32),  # of masks the sums overflow
             self.histogram.resampled(BINS),
         )
 
@@ -209,15 +209,22 @@ def _step(shape: tuple[int, ...]) -> int:
     return step
 
 
-def _not_finite(graph: Graph, name: str, array: np.ndarray, sample: int, source: str) -> QuantizationError:
+def _bounded(array: np.ndarray) -> np.ndarray:
+    """The greatest numbers for Inf, with which models mask; NaN stays."""
+    import numpy as np
+
+    limit = np.finfo(np.float32).max
+    return np.asarray(np.clip(array, -limit, limit))
+
+
+def _not_a_number(graph: Graph, name: str, array: np.ndarray, sample: int, source: str) -> QuantizationError:
     import numpy as np
 
     operator = graph.producer(name)
-    found = "NaN" if np.isnan(array).any() else "Inf"
     return QuantizationError(
-        f"the float model computes {found} in tensor {name!r} for sample {sample}",
+        f"the float model computes NaN in tensor {name!r} for sample {sample}",
         where=f"{operator.type} operator" if operator is not None else "an input",
-        got=f"{int((~np.isfinite(array)).sum())} of {array.size} values",
-        expected="finite values, as integers have no NaN and no Inf",
-        next_step=f"Leave the sample out of {source}, or mend the model: it gives {found} in float too.",
+        got=f"{int(np.isnan(array).sum())} of {array.size} values",
+        expected="numbers, as integers have no NaN",
+        next_step=f"Leave the sample out of {source}, or mend the model: it gives NaN in float too.",
     )

@@ -30,13 +30,13 @@ PRECISIONS = ("dynamic", "weight-int8", "weight-int4", "float16")
 class _Form:
     """How an operator may hold quantised weights.
 
-    `weights` is their position among its inputs, `axis` that of their output channels (of BATCH_MATMUL the
+    `weights` are their positions among its inputs, `axis` that of their output channels (of BATCH_MATMUL the
     last but one where its option `adjY` is set, else the last). `hybrid` is for each runtime what its kernel
     with float activations and int8 weights takes: a scale per `channel`, one per `tensor`, or "" where there
     is none or it is wrong.
     """
 
-    weights: int
+    weights: tuple[int, ...]
     axis: int
     hybrid: dict[str, str]
 
@@ -50,17 +50,18 @@ _CHANNELS_IN_LITERT = {
     "tflite": "tensor",
 }  # tflite gives garbage for one per channel
 _FORMS = {
-    "CONV_2D": _Form(1, 0, _both("channel")),
+    "CONV_2D": _Form((1,), 0, _both("channel")),
     # one scale for all gives garbage in every runtime
-    "DEPTHWISE_CONV_2D": _Form(1, 3, _both("channel")),
-    "FULLY_CONNECTED": _Form(1, 0, _CHANNELS_IN_LITERT),
+    "DEPTHWISE_CONV_2D": _Form((1,), 3, _both("channel")),
+    "FULLY_CONNECTED": _Form((1,), 0, _CHANNELS_IN_LITERT),
     # LiteRT 1.0.1 refuses a scale per channel
-    "BATCH_MATMUL": _Form(1, -1, _both("tensor")),
-    "TRANSPOSE_CONV": _Form(1, 0, {"litert": "channel", "tflite": ""}),
-    "EMBEDDING_LOOKUP": _Form(1, 0, _CHANNELS_IN_LITERT),
-    "GATHER": _Form(0, 0, _both("")),  # int8 rows come out, and a DEQUANTIZE of them follows
-    "CONV_3D": _Form(1, 4, _both("")),
-    "CONV_3D_TRANSPOSE": _Form(1, 3, _both("")),
+    "BATCH_MATMUL": _Form((1,), -1, _both("tensor")),
+    "TRANSPOSE_CONV": _Form((1,), 0, {"litert": "channel", "tflite": ""}),
+    "EMBEDDING_LOOKUP": _Form((1,), 0, _CHANNELS_IN_LITERT),
+    "GATHER": _Form((0,), 0, _both("")),  # int8 rows come out, and a DEQUANTIZE of them follows
+    "CONV_3D": _Form((1,), 4, _both("")),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _Form((*range(1, 9), 16), 0, _both("")),
+    "CONV_3D_TRANSPOSE": _Form((1,), 3, _both("")),
 }
 _ASYMMETRIC = ("BATCH_MATMUL", "FULLY_CONNECTED")  # may take the zero-point from the values; the others do
 
@@ -221,7 +222,7 @@ class _Weights:
         held = self._add(name, f"int{self._bits}", integers, _quantization(scale, axis or 0))
         for index in weighted:
             operator = self._graph.operators[index]
-            operator.inputs[_FORMS[operator.type].weights] = held
+            operator.inputs[_FORMS[operator.type].weights[0]] = held
             if operator.type in _ASYMMETRIC:
                 operator.options = {**operator.options, "asymmetricQuantizeInputs": True}
         del self._graph.tensors[name]
@@ -273,7 +274,7 @@ class _Weights:
 
     def _is_weights(self, index: int, place: int) -> bool:
         operator = self._graph.operators[index]
-        return operator.type in _FORMS and _FORMS[operator.type].weights == place
+        return operator.type in _FORMS and place in _FORMS[operator.type].weights
 
     def _fall_back(self, weighted: Sequence[int], precision: str, reason: str) -> None:
         for index in weighted:

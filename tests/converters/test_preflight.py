@@ -99,10 +99,10 @@ def unary(kind: str, shape: tuple[int, ...] = (1, 4), dtype: str = "float32") ->
 
 def test_operators_without_an_int8_form(tmp_path):
     """What has no integer form is refused by a processor of int8 alone; others run it in float."""
-    model = model_of(tmp_path, unary("LOCAL_RESPONSE_NORMALIZATION", (1, 2, 2, 4)))
+    model = model_of(tmp_path, unary("ZEROS_LIKE", (1, 2, 2, 4)))
     one = attrs.evolve(BOARD.processors[0], dtypes=("int8",))
     (refusal,) = preflight(model, attrs.evolve(BOARD, processors=(one,))).target.refusals
-    assert ("LOCAL_RESPONSE_NORMALIZATION", "y") == (refusal.operator, refusal.place)
+    assert ("ZEROS_LIKE", "y") == (refusal.operator, refusal.place)
     assert refusal.reason.startswith("it has no int8 form")
     assert preflight(model, BOARD).target.accepted
 

@@ -25,12 +25,9 @@ def chosen(weights: np.ndarray, scale: np.ndarray, hessian: np.ndarray, most: in
     Returns:
         int8[O, K]. Where damping does not make the Hessian positive definite, the nearest integers.
     """
-    used = np.diag(hessian) > 0
     work = weights.astype(np.float64)
     integers = nearest(work, scale, most)
-    if not used.any():
-        return integers
-    order = np.flatnonzero(used)[np.argsort(-np.diag(hessian)[used], kind="stable")]  # the heaviest first
+    order = np.argsort(-np.diag(hessian), kind="stable")  # the heaviest first
     damped = hessian[np.ix_(order, order)]
     damped[np.diag_indices_from(damped)] += DAMPING * np.diag(damped).mean()
     try:

@@ -35,7 +35,10 @@ class Window:
 
 
 def window(graph: Graph, layer: Weighted) -> Window:
-    """The window of a convolution; SAME padding as the TFLite runtime computes it (kernels/padding.h)."""
+    """The window of a convolution; SAME padding as the TFLite runtime computes it (kernels/padding.h).
+
+    With VALID no position reads past the end, so nothing is missing.
+    """
     options, shape = layer.operator.options, graph.tensors[layer.weights].shape
     source, made = graph.tensors[layer.input].shape, graph.tensors[layer.output].shape
     stride = (int(options["strideH"]), int(options["strideW"]))
@@ -50,8 +53,6 @@ def window(graph: Graph, layer: Weighted) -> Window:
         )
         for axis in (0, 1)
     ]
-    if options["padding"] == "VALID":
-        missing = [0, 0]
     before = (missing[0] // 2, missing[1] // 2)
     after = (missing[0] - before[0], missing[1] - before[1])
     return Window((shape[1], shape[2]), stride, dilation, before, after, (made[1], made[2]))

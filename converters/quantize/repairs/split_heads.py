@@ -168,7 +168,7 @@ def _variables(graph: Graph, operator: GraphOperator) -> list[str]:
 
 
 def _parts(graph: Graph, ranges: Mapping[str, Range], makers: Makers, operator: GraphOperator) -> list[Part]:
-    """What an operator joins, empty where that is one part only; parts that are always 0 left out."""
+    """What an operator joins, parts that are always 0 left out; empty where its range is not known."""
     if operator.outputs[0] not in ranges:
         return []
     inputs = _floats(graph, operator)
@@ -180,8 +180,7 @@ def _parts(graph: Graph, ranges: Mapping[str, Range], makers: Makers, operator: 
         found = [Part(None, own * float(factor / factors.max())) for factor in np.unique(factors)]
     else:
         found = []
-    found = [part for part in found if part.step > 0]
-    return found if len(found) > 1 else []
+    return [part for part in found if part.step > 0]
 
 
 def _step(graph: Graph, ranges: Mapping[str, Range], makers: Makers, name: str) -> float:

@@ -116,10 +116,8 @@ class _Finder:
             keeps = axes is not None and not np.isin(axes.reshape(-1) % rank, rank - 1).any()
             return {source, output} if keeps else set()
         if operator.type == "CONCATENATION":
-            rank = len(self._shape(output))
-            whole = int(operator.options.get("axis", 0)) % rank != rank - 1
             read = {name for name in operator.inputs if name is not None}
-            return {*read, output} if whole and all(map(self._is_value, read)) else set()
+            return {*read, output} if all(map(self._is_value, read)) else set()
         if operator.type in _MOVERS:
             return {source, output} if alike else set()
         return set()

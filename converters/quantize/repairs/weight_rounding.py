@@ -44,8 +44,6 @@ def weight_rounding(prepared: Prepared, context: Context) -> Effect:
 
     Graph and ranges stay. Applying it a second time changes nothing.
     """
-    if context.scheme.precision not in STATIC:
-        return Effect(NAME, 0, "only weights of integer operators are rounded here")
     graph = prepared.graph
     parts: list[_Part] = []
     for operator in graph.operators:
@@ -53,6 +51,8 @@ def weight_rounding(prepared: Prepared, context: Context) -> Effect:
         asked = context.scheme.precision_of(operator.outputs[0])
         if layer is not None and layer.type in READABLE and asked in STATIC:
             parts += _parts(graph, layer)
+    if not parts:
+        return Effect(NAME, 0, "no convolution or FULLY_CONNECTED is to compute in integers")
     gains: dict[str, list[float]] = {}
     changed = 0
     for batch in _batches(parts):

@@ -49,7 +49,13 @@ def weighted(graph: Graph, operator: GraphOperator) -> Weighted | None:
         return None
     data, added = graph.constant(weights), graph.constant(bias)
     channels = graph.tensors[source].shape[-1:]
-    if data is None or data.dtype != np.float32 or graph.constant(source) is not None or not channels:
+    if (
+        data is None
+        or data.dtype != np.float32
+        or not data.size
+        or graph.constant(source) is not None
+        or not channels
+    ):
         return None
     if data.shape[OUTPUT_AXIS[operator.type]] != output.shape[-1]:
         return None
@@ -91,8 +97,6 @@ def input_factors(layer: Weighted, shape: tuple[int, ...], factor: np.ndarray) -
 def reads_evenly(graph: Graph, layer: Weighted) -> bool:
     """Whether the sizes of weights and input fit each other as `input_factors` needs them to."""
     channels, shape = graph.tensors[layer.input].shape[-1], graph.tensors[layer.weights].shape
-    if channels == 0:
-        return False
     if layer.type == "DEPTHWISE_CONV_2D":
         return shape[3] % channels == 0
     if layer.type == "FULLY_CONNECTED":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from converters.quantize.rules import activations, arithmetic, reductions, same_scale, weighted
+from converters.quantize.rules import activations, arithmetic, recurrent, reductions, same_scale, weighted
 from converters.quantize.rules.base import Rule
 
 if TYPE_CHECKING:
     from converters.graph.ir import GraphOperator
 
-_FAMILIES = (weighted, arithmetic, same_scale, activations, reductions)
+_FAMILIES = (weighted, arithmetic, same_scale, activations, reductions, recurrent)
 RULES: dict[str, Rule] = {kind: rule for family in _FAMILIES for kind, rule in family.RULES.items()}
 # where tflite-runtime 2.14, the last of its name, can do less
 _TFLITE: dict[str, Rule] = {kind: rule for family in _FAMILIES for kind, rule in family.TFLITE.items()}

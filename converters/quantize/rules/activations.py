@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from converters.quantize.rules import decompositions, functions, lookup
+from converters.quantize.rules import decompositions, functions, lookup, windows
 from converters.quantize.rules.base import Rule, expanded, fixed, looked_up
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ RULES: dict[str, Rule] = {
     "LEAKY_RELU": _RULE,
     # int16 kernels of LOG and RSQRT draw straight lines between 513 places: 3 % off where they are steep
     "LOG": _table(functions.log, "int8"),
+    "LOCAL_RESPONSE_NORMALIZATION": expanded(windows.local_response),
     "LOGISTIC": _SHARES,
     "LOG_SOFTMAX": Rule(("int8",), fixed={"int8": fixed(16 / 256, 127)}),
     "NEG": expanded(decompositions.negative),

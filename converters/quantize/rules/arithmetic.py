@@ -19,8 +19,8 @@ _COMPARES = expanded(decompositions.compared, "int8")
 
 
 def _table(function: Binary) -> Rule:
-    """Looked up, where one operand is constant."""
-    return looked_up(lookup.binary(function), check=lookup.one_constant)
+    """Looked up, in int16 where one operand is constant."""
+    return looked_up(lookup.binary(function), check=lookup.binary_table)
 
 
 RULES: dict[str, Rule] = {
@@ -43,4 +43,4 @@ RULES: dict[str, Rule] = {
     "LESS": _COMPARES,
     "LESS_EQUAL": _COMPARES,
 }
-TFLITE: dict[str, Rule] = {}
+TFLITE: dict[str, Rule] = {"MUL": expanded(decompositions.product, "int8")}

@@ -40,7 +40,9 @@ class Rule:
     `all` data and outputs, or `none`. `moves` says that each value of the output is one of the inputs', so
     that an operator with one data input has no precision of its own: it takes that of what is around it.
     `selects` says that an output is one of the inputs by their order, so that what is cut off from an input
-    before is what would be cut off from the output behind it.
+    before is what would be cut off from the output behind it. `own` are inputs that an expansion quantises
+    itself, states among them; it is given their float names. `fused` are the activations that a kernel
+    computes within.
     `fixed` are the parameters of the outputs by precision, where the kernels know only one. `options` are
     what the operator's options become by precision. `check` says why one operator cannot be had in a
     precision, None where it can.
@@ -56,6 +58,8 @@ class Rule:
     same: str = "none"
     moves: bool = False
     selects: bool = False
+    own: tuple[int, ...] = ()
+    fused: tuple[str, ...] = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
     fixed: Mapping[str, Quantization] = field(factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     check: Check | None = None

@@ -8,39 +8,43 @@ import numpy as np
 
 from converters.quantize import parameters
 from converters.quantize.prepared import Range
-from converters.quantize.rules import functions, lookup
-from converters.quantize.rules.base import DTYPES
+from converters.quantize.rules import functions, lookup, making
 from device_agent.bundle import Quantization
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from converters.graph.ir import Graph, GraphOperator
     from converters.quantize.expansion import Expansion
     from converters.quantize.rules.base import Check, Expand
 
 
+def product(expansion: Expansion) -> None:
+    """a * b, broadcast before where the kernel cannot."""
+    making.multiply(
+        expansion, making.operand(expansion, 0), making.operand(expansion, 1), expansion.outputs[0]
+    )
+
+
 def square(expansion: Expansion) -> None:
     """x^2 = x * x."""
-    source = _input(expansion, 0)
+    source = making.operand(expansion, 0)
     expansion.add("MUL", [source, source], [expansion.outputs[0]])
 
 
 def negative(expansion: Expansion) -> None:
     """-x = 0 - x."""
-    source = _input(expansion, 0)
+    source = making.operand(expansion, 0)
     quantization = expansion.quantization(source)
-    zero = _scalar(expansion, "zero", quantization.zero_point[0], quantization)
-    _subtract(expansion, zero, source, expansion.outputs[0])
+    zero = making.scalar(expansion, "zero", quantization.zero_point[0], quantization)
+    making.subtract(expansion, zero, source, expansion.outputs[0])
 
 
 def squared_difference(expansion: Expansion) -> None:
     """(a - b)^2 = (a - b) * (a - b)."""
-    a, b = _input(expansion, 0), _input(expansion, 1)
-    first, second = _range(expansion, a), _range(expansion, b)
+    a, b = making.operand(expansion, 0), making.operand(expansion, 1)
+    first, second = making.span_of(expansion, a), making.span_of(expansion, b)
     between = Range(first.minimum - second.maximum, first.maximum - second.minimum)
-    difference = _between(expansion, "difference", expansion.shape(expansion.outputs[0]), between)
-    _subtract(expansion, a, b, difference)
+    difference = making.between(expansion, "difference", expansion.shape(expansion.outputs[0]), between)
+    making.subtract(expansion, a, b, difference)
     expansion.add("MUL", [difference, difference], [expansion.outputs[0]])
 
 
@@ -48,21 +52,25 @@ def add_n(expansion: Expansion) -> None:
     """a + b + c = (a + b) + c."""
     names = [name for name in expansion.inputs if name is not None]
     made = expansion.outputs[0]
-    total, span = names[0], _range(expansion, names[0])
+    total, span = names[0], making.span_of(expansion, names[0])
     for place, name in enumerate(names[1:], 2):
-        other = _range(expansion, name)
+        other = making.span_of(expansion, name)
         span = Range(span.minimum + other.minimum, span.maximum + other.maximum)
         last = place == len(names)
-        target = made if last else _between(expansion, f"sum{place}", expansion.shape(made), span)
-        _add(expansion, total, name, target)
+        target = made if last else making.between(expansion, f"sum{place}", expansion.shape(made), span)
+        making.add(expansion, total, name, target)
         total = target
     if len(names) == 1:
-        expansion.add("QUANTIZE", [total], [made])
+        expansion.requantize(total, made)
 
 
 def divided(expansion: Expansion) -> None:
     """x / y = x * (1 / y), the inverse a constant or looked up."""
-    numerator, divisor, made = _input(expansion, 0), _input(expansion, 1), expansion.outputs[0]
+    numerator, divisor, made = (
+        making.operand(expansion, 0),
+        making.operand(expansion, 1),
+        expansion.outputs[0],
+    )
     held = expansion.building.source.constant(expansion.operator.inputs[1])
     if held is not None:
         inverse = 1.0 / held.astype(np.float64)
@@ -70,16 +78,16 @@ def divided(expansion: Expansion) -> None:
         steps = parameters.rounded(inverse, quantization, expansion.dtype(made))
         inverted = expansion.constant("inverse", steps, quantization)
     else:
-        seen = expansion.ranges.get(divisor, _range(expansion, divisor))
+        seen = expansion.ranges.get(divisor, making.span_of(expansion, divisor))
         step = expansion.quantization(divisor).scale[0]
         ends = [1.0 / seen.minimum] if abs(seen.minimum) > step else [-1.0 / step, 1.0 / step]
         ends += [1.0 / seen.maximum] if abs(seen.maximum) > step else [-1.0 / step, 1.0 / step]
         if seen.minimum < 0 < seen.maximum:
             ends += [-1.0 / step, 1.0 / step]
         span = Range(min(ends), max(ends))
-        inverted = _between(expansion, "inverse", expansion.shape(divisor), span)
+        inverted = making.between(expansion, "inverse", expansion.shape(divisor), span)
         lookup.look_up(expansion, divisor, inverted, functions.inverse)
-    expansion.add("MUL", [numerator, inverted], [made], **_fused(expansion))
+    making.multiply(expansion, numerator, inverted, made)
 
 
 def clamped(low: float, high: float) -> Expand:
@@ -87,18 +95,18 @@ def clamped(low: float, high: float) -> Expand:
 
     def expand(expansion: Expansion) -> None:
         made = expansion.outputs[0]
-        quantization, held = expansion.quantization(made), _range(expansion, made)
+        quantization, held = expansion.quantization(made), making.span_of(expansion, made)
         bounds = [("MAXIMUM", low)] if held.minimum < low - quantization.scale[0] / 2 else []
         bounds += [("MINIMUM", high)] if held.maximum > high + quantization.scale[0] / 2 else []
-        source = _input(expansion, 0)
+        source = making.operand(expansion, 0)
         kinds = [("QUANTIZE", None), *bounds]
         for kind, bound in kinds:
             last = kind == kinds[-1][0]
-            target = made if last else _like(expansion, f"{kind.lower()}", made)
+            target = made if last else making.like(expansion, f"{kind.lower()}", made)
             inputs = [source]
             if bound is not None:
                 steps = round(bound / quantization.scale[0]) + quantization.zero_point[0]
-                inputs.append(_scalar(expansion, f"{kind.lower()}_bound", steps, quantization))
+                inputs.append(making.scalar(expansion, f"{kind.lower()}_bound", steps, quantization))
             expansion.add(kind, inputs, [target])
             source = target
 
@@ -107,17 +115,19 @@ def clamped(low: float, high: float) -> Expand:
 
 def prelu(expansion: Expansion) -> None:
     """max(x, 0) + alpha * min(x, 0)."""
-    source, alpha, made = _input(expansion, 0), _input(expansion, 1), expansion.outputs[0]
-    quantization, held = expansion.quantization(source), _range(expansion, source)
-    zero = _scalar(expansion, "zero", quantization.zero_point[0], quantization)
-    above, below = (_like(expansion, what, source) for what in ("above", "below"))
+    source, alpha, made = making.operand(expansion, 0), making.operand(expansion, 1), expansion.outputs[0]
+    quantization, held = expansion.quantization(source), making.span_of(expansion, source)
+    zero = making.scalar(expansion, "zero", quantization.zero_point[0], quantization)
+    above, below = (making.like(expansion, what, source) for what in ("above", "below"))
     expansion.add("MAXIMUM", [source, zero], [above])
     expansion.add("MINIMUM", [source, zero], [below])
-    slopes = _range(expansion, alpha)
+    slopes = making.span_of(expansion, alpha)
     ends = (held.minimum * slopes.minimum, held.minimum * slopes.maximum)
-    sloped = _between(expansion, "sloped", expansion.shape(made), Range(min(0.0, *ends), max(0.0, *ends)))
-    expansion.add("MUL", [below, alpha], [sloped])
-    _add(expansion, above, sloped, made)
+    sloped = making.between(
+        expansion, "sloped", expansion.shape(made), Range(min(0.0, *ends), max(0.0, *ends))
+    )
+    making.multiply(expansion, below, alpha, sloped)
+    making.add(expansion, above, sloped, made)
 
 
 def cumulative_sum(expansion: Expansion) -> None:
@@ -125,7 +135,7 @@ def cumulative_sum(expansion: Expansion) -> None:
 
     The ones are exact in int8, and the sum is rounded once.
     """
-    operator, source, made = expansion.operator, _input(expansion, 0), expansion.outputs[0]
+    operator, source, made = expansion.operator, making.operand(expansion, 0), expansion.outputs[0]
     axis_given = expansion.building.source.constant(operator.inputs[1])
     shape = expansion.shape(source)
     axis = int(np.asarray(axis_given).reshape(-1)[0]) % len(shape)
@@ -135,9 +145,9 @@ def cumulative_sum(expansion: Expansion) -> None:
     weights = expansion.constant("triangle", ones * np.int8(127), Quantization((1 / 127,), (0,)))
     order = [place for place in range(len(shape)) if place != axis] + [axis]
     turned = order != sorted(order)
-    moved = _turned(expansion, source, order, "last") if turned else source
+    moved = making.transposed(expansion, source, order, "last") if turned else source
     held = expansion.shape(moved)
-    total = _placed(expansion, "total", held, made) if turned else made
+    total = making.placed(expansion, "total", held, made) if turned else made
     expansion.add("FULLY_CONNECTED", [moved, weights], [total], keepNumDims=True)
     if turned:
         back = expansion.constant("back", np.argsort(order).astype(np.int32))
@@ -146,90 +156,44 @@ def cumulative_sum(expansion: Expansion) -> None:
 
 def sum_by_mean(expansion: Expansion) -> None:
     """The mean, times how many there are."""
-    source, made = _input(expansion, 0), expansion.outputs[0]
+    source, made = making.operand(expansion, 0), expansion.outputs[0]
     count = int(np.prod(expansion.shape(source))) // max(1, int(np.prod(expansion.shape(made))))
-    found = _range(expansion, made)
+    found = making.span_of(expansion, made)
     span = Range(found.minimum / count, found.maximum / count)
-    mean = _between(expansion, "mean", expansion.shape(made), span)
+    mean = making.between(expansion, "mean", expansion.shape(made), span)
     expansion.add("MEAN", [source, expansion.inputs[1]], [mean], **expansion.operator.options)
     factor = parameters.of_range(Range(0.0, float(count)), expansion.precision)
     steps = parameters.rounded(np.array(float(count)), factor, expansion.dtype(made))
-    expansion.add("MUL", [mean, expansion.constant("count", steps, factor)], [made])
-
-
-def tiled(expansion: Expansion) -> None:
-    """Joined copies, axis by axis."""
-    source, made = _input(expansion, 0), expansion.outputs[0]
-    given = expansion.building.source.constant(expansion.operator.inputs[1])
-    counts = [int(count) for count in np.asarray(given).reshape(-1)]
-    axes = [axis for axis, count in enumerate(counts) if count != 1]
-    for axis in axes:
-        shape = list(expansion.shape(source))
-        shape[axis] *= counts[axis]
-        target = made if axis == axes[-1] else _placed(expansion, f"axis{axis}", shape, made)
-        expansion.add("CONCATENATION", [source] * counts[axis], [target], axis=axis)
-        source = target
-    if not axes:
-        shape_of = expansion.constant("shape", np.array(expansion.shape(made), np.int32))
-        expansion.add("RESHAPE", [source, shape_of], [made], newShape=list(expansion.shape(made)))
-
-
-def space_to_depth(expansion: Expansion) -> None:
-    """A TRANSPOSE of blocks: [N H/b, b, W/b, b C] -> [N H/b, W/b, b, b C]."""
-    source, made = _input(expansion, 0), expansion.outputs[0]
-    block = int(expansion.operator.options["blockSize"])
-    n, h, w, c = expansion.shape(source)
-    _regrouped(expansion, source, (n * h // block, block, w // block, block * c), (0, 2, 1, 3), made)
-
-
-def depth_to_space(expansion: Expansion) -> None:
-    """A TRANSPOSE of blocks: [N H, W, b, b C] -> [N H, b, W, b C]."""
-    source, made = _input(expansion, 0), expansion.outputs[0]
-    block = int(expansion.operator.options["blockSize"])
-    n, h, w, c = expansion.shape(source)
-    _regrouped(expansion, source, (n * h, w, block, c // block), (0, 2, 1, 3), made)
-
-
-def embedding(expansion: Expansion) -> None:
-    """EMBEDDING_LOOKUP is GATHER of rows."""
-    indices, table = _input(expansion, 0), _input(expansion, 1)
-    expansion.add("GATHER", [table, indices], [expansion.outputs[0]], axis=0)
+    making.multiply(expansion, mean, expansion.constant("count", steps, factor), made)
 
 
 def argument(expansion: Expansion) -> None:
     """The place of the greatest or least among int32, which keep the order of the steps."""
-    wide = _widened(expansion, 0, None)
+    wide = making.widened(expansion, 0, None)
     operator = expansion.operator
     expansion.add(operator.type, [wide, expansion.inputs[1]], [expansion.outputs[0]], **operator.options)
 
 
 def compared(expansion: Expansion) -> None:
     """Both brought to one scale, and compared as int32."""
-    a, b = _input(expansion, 0), _input(expansion, 1)
+    a, b = making.operand(expansion, 0), making.operand(expansion, 1)
     scale = max(expansion.quantization(a).scale[0], expansion.quantization(b).scale[0])
     common = Quantization((scale,), (0,))
-    sides = [_widened(expansion, place, common) for place in (0, 1)]
+    sides = [making.widened(expansion, place, common) for place in (0, 1)]
     expansion.add(expansion.operator.type, sides, [expansion.outputs[0]])
-
-
-def filled(expansion: Expansion) -> None:
-    """A FILL with the steps of its value."""
-    held = expansion.building.source.constant(expansion.operator.inputs[1])
-    made = expansion.outputs[0]
-    steps = parameters.rounded(np.asarray(held), expansion.quantization(made), expansion.dtype(made))
-    value = expansion.constant("value", steps, expansion.quantization(made))
-    expansion.add("FILL", [expansion.inputs[0], value], [made])
 
 
 def cast(expansion: Expansion) -> None:
     """From bool a choice between the steps of 1 and of 0; to integers or bool a table of them."""
-    source, made = _input(expansion, 0), expansion.outputs[0]
+    source, made = making.operand(expansion, 0), expansion.outputs[0]
     if expansion.dtype(source) != "bool":
         lookup.look_up(expansion, source, made, functions.identity)
         return
     quantization = expansion.quantization(made)
     steps = parameters.rounded(np.array([0.0, 1.0]), quantization, expansion.dtype(made)).tolist()
-    zero, one = (_scalar(expansion, f"of{place}", step, quantization) for place, step in enumerate(steps))
+    zero, one = (
+        making.scalar(expansion, f"of{place}", step, quantization) for place, step in enumerate(steps)
+    )
     expansion.add("SELECT_V2", [source, one, zero], [made])
 
 
@@ -248,83 +212,3 @@ def has_constant(place: int, what: str) -> Check:
         return None if known else f"its {what} must be constant"
 
     return check
-
-
-def _fused(expansion: Expansion) -> dict[str, str]:
-    return {"fusedActivationFunction": expansion.operator.options.get("fusedActivationFunction", "NONE")}
-
-
-def _input(expansion: Expansion, place: int) -> str:
-    name = expansion.inputs[place]
-    if name is None:
-        raise ValueError(f"{expansion.operator.type} without input {place}")
-    return name
-
-
-def _range(expansion: Expansion, name: str) -> Range:
-    return parameters.range_of(expansion.quantization(name), expansion.dtype(name))
-
-
-def _between(expansion: Expansion, what: str, shape: tuple[int, ...], span: Range) -> str:
-    """A tensor between two operators that holds a range."""
-    dtype = DTYPES[expansion.precision]
-    return expansion.tensor(what, shape, dtype, parameters.of_range(span, expansion.precision))
-
-
-def _placed(expansion: Expansion, what: str, shape: Sequence[int], like: str) -> str:
-    """A tensor of another shape with the parameters of one that is there."""
-    return expansion.tensor(what, shape, expansion.dtype(like), expansion.quantization(like))
-
-
-def _like(expansion: Expansion, what: str, like: str) -> str:
-    return _placed(expansion, what, expansion.shape(like), like)
-
-
-def _scalar(expansion: Expansion, what: str, steps: int, quantization: Quantization) -> str:
-    dtype = DTYPES[expansion.precision]
-    return expansion.constant(what, np.array(steps, dtype), quantization)
-
-
-def _add(expansion: Expansion, a: str, b: str, made: str) -> None:
-    expansion.add("ADD", [a, b], [made], potScaleInt16=False)
-
-
-def _subtract(expansion: Expansion, a: str, b: str, made: str) -> None:
-    expansion.add("SUB", [a, b], [made], potScaleInt16=False)
-
-
-def _turned(expansion: Expansion, source: str, order: Sequence[int], what: str) -> str:
-    shape = [expansion.shape(source)[place] for place in order]
-    made = _placed(expansion, what, shape, source)
-    expansion.add(
-        "TRANSPOSE", [source, expansion.constant(f"{what}_order", np.array(order, np.int32))], [made]
-    )
-    return made
-
-
-def _regrouped(
-    expansion: Expansion, source: str, groups: tuple[int, ...], order: tuple[int, ...], made: str
-) -> None:
-    grouped = _placed(expansion, "groups", groups, source)
-    _reshape(expansion, source, grouped, "groups_shape")
-    turned = _turned(expansion, grouped, order, "turned")
-    _reshape(expansion, turned, made, "shape")
-
-
-def _reshape(expansion: Expansion, source: str, made: str, what: str) -> None:
-    shape = expansion.shape(made)
-    held = expansion.constant(what, np.array(shape, np.int32))
-    expansion.add("RESHAPE", [source, held], [made], newShape=list(shape))
-
-
-def _widened(expansion: Expansion, place: int, common: Quantization | None) -> str:
-    """An input's steps as int32, of another scale if one is given."""
-    source = _input(expansion, place)
-    if common is not None and common != expansion.quantization(source):
-        scaled = expansion.tensor(f"scaled{place}", expansion.shape(source), expansion.dtype(source), common)
-        expansion.add("QUANTIZE", [source], [scaled])
-        source = scaled
-    wide = expansion.tensor(f"wide{place}", expansion.shape(source), "int32")
-    dtype = expansion.dtype(source).upper()
-    expansion.add("CAST", [source], [wide], inDataType=dtype, outDataType="INT32")
-    return wide

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,17 @@ import numpy as np
 Array = np.ndarray
 Options = Mapping[str, Any]
 _ERF = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def activated(function: Callable[[Array, Options], Array]) -> Callable[[Array, Options], Array]:
+    """The function and then the activation that the operator has within."""
+    bounds = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+
+    def whole(x: Array, options: Options) -> Array:
+        low, high = bounds.get(options.get("fusedActivationFunction", "NONE"), (-np.inf, np.inf))
+        return np.asarray(np.clip(function(x, options), low, high))
+
+    return whole
 
 
 def exp(x: Array, _: Options) -> Array:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converters.quantize import parameters
+from converters.quantize.rules import making
 from converters.quantize.rules.base import DTYPES
 
 if TYPE_CHECKING:
@@ -45,36 +46,40 @@ def look_up(expansion: Expansion, source: str, made: str, function: Unary) -> No
 
 
 def binary(function: Binary) -> Expand:
-    """The expansion of an operator of two tensors one of which is a constant (see `one_constant`).
+    """The expansion of an operator of two tensors (see `binary_table`).
 
-    Where the constant has several values, each has a table of its own, one after the other, and the place in
-    the first one is moved by the constant's own index.
+    Where one of them is a constant of several values, each of these has a table of its own, one after the
+    other, and the place in the first one is moved by the constant's own index. Two activations of int8 have
+    one table of all pairs.
     """
 
     def expand(expansion: Expansion) -> None:
-        place = 0 if _constant(expansion.building.source, expansion.operator, 1) is not None else 1
+        held = [_constant(expansion.building.source, expansion.operator, place) for place in (0, 1)]
+        if all(constant is None for constant in held):
+            _paired(expansion, function)
+            return
+        place = 0 if held[1] is not None else 1
         source = _name(expansion, place)
-        held = _constant(expansion.building.source, expansion.operator, 1 - place)
-        if held is None:
-            raise ValueError(f"{expansion.operator.type} of two activations has no table")
+        fixed = np.asarray(held[1 - place])
         if expansion.shape(source) == expansion.shape(expansion.outputs[0]):
-            held = _single(held)
+            fixed = _single(fixed)
         values = _values(expansion, source)[None]
-        constant = held.astype(np.float64).reshape(-1, 1)
+        constant = fixed.astype(np.float64).reshape(-1, 1)
         first, second = (values, constant) if place == 0 else (constant, values)
         left, right = np.broadcast_arrays(first, second)
         found = function(left, right, expansion.operator.options)
-        shape = held.shape if held.size > 1 else ()
+        shape = fixed.shape if fixed.size > 1 else ()
         _gathered(expansion, source, expansion.outputs[0], found, shape)
 
     return expand
 
 
-def one_constant(graph: Graph, operator: GraphOperator, precision: str) -> str | None:
+def binary_table(graph: Graph, operator: GraphOperator, precision: str) -> str | None:
     """Why an operator of two tensors cannot be looked up; None where it can."""
     held = [constant for place in (0, 1) if (constant := _constant(graph, operator, place)) is not None]
-    if len(held) != 1:
-        return "it has no integer kernel, and a table of it needs one constant operand"
+    if not held:
+        pairs = "it has no integer kernel, and a table of all pairs of int16 is too large"
+        return None if DTYPES[precision] == "int8" else pairs
     varying = [
         name for place, name in enumerate(operator.inputs) if _constant(graph, operator, place) is None
     ]
@@ -85,6 +90,27 @@ def one_constant(graph: Graph, operator: GraphOperator, precision: str) -> str |
     if size > 1 and size * entries > MOST_ENTRIES:
         return f"it has no integer kernel, and a table for each of {size} constants is too large"
     return None
+
+
+def _paired(expansion: Expansion, function: Binary) -> None:
+    """The output as entries of a table of all pairs of int8: [256, 256]."""
+    first, second = (_name(expansion, place) for place in (0, 1))
+    made = expansion.outputs[0]
+    rows, columns = np.meshgrid(_values(expansion, first), _values(expansion, second), indexing="ij")
+    values = function(rows, columns, expansion.operator.options)
+    quantization = expansion.building.tensors[made].quantization
+    table = expansion.constant("table", _entries(expansion, made, values), quantization)
+    row, column = (making.widened(expansion, place, None) for place in (0, 1))
+    moved = expansion.tensor("row", expansion.shape(first), "int32")
+    expansion.add("MUL", [row, making.integer(expansion, "width", values.shape[1])], [moved])
+    sum_of = expansion.tensor("sum", expansion.shape(made), "int32")
+    expansion.add("ADD", [moved, column], [sum_of])
+    index = expansion.tensor("place", expansion.shape(made), "int32")
+    half = values.shape[0] // 2
+    expansion.add(
+        "ADD", [sum_of, making.integer(expansion, "offset", half * values.shape[1] + half)], [index]
+    )
+    expansion.add("GATHER", [table, index], [made], axis=0)
 
 
 def _gathered(
@@ -107,7 +133,7 @@ def _gathered(
     offset = expansion.constant("offset", offsets.reshape(shape))
     places = expansion.shape(source)
     cast = expansion.tensor("value", places, "int32")
-    expansion.add("CAST", [source], [cast], inDataType=limits.dtype.name.upper(), outDataType="INT32")
+    making.cast(expansion, source, cast)
     index = expansion.tensor("place", expansion.shape(made), "int32")
     expansion.add("ADD", [cast, offset], [index])
     expansion.add("GATHER", [table, index], [made], axis=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from converters.quantize.rules import decompositions
+from converters.quantize.rules import decompositions, windows
 from converters.quantize.rules.base import Rule, expanded
 
 _PLACE = expanded(decompositions.argument, "int8")
@@ -11,6 +11,7 @@ RULES: dict[str, Rule] = {
     "ARG_MAX": _PLACE,
     "ARG_MIN": _PLACE,
     "CUMSUM": expanded(decompositions.cumulative_sum, check=decompositions.has_constant(1, "axis")),
+    "L2_POOL_2D": expanded(windows.pool_of_squares),
     "MEAN": Rule(),
     "REDUCE_PROD": Rule(),
     "SUM": Rule(),

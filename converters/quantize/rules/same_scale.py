@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from converters.quantize.rules import decompositions
+from converters.quantize.rules import decompositions, rearrangements
 from converters.quantize.rules.base import Rule, expanded
 from converters.quantize.scheme import STATIC
 
@@ -28,17 +28,18 @@ RULES: dict[str, Rule] = {
     "BATCH_TO_SPACE_ND": _MOVES,
     "BROADCAST_TO": _MOVES,
     "CONCATENATION": _MOVES,
-    "DEPTH_TO_SPACE": _int16(decompositions.depth_to_space),
+    "DEPTH_TO_SPACE": _int16(rearrangements.depth_to_space),
     "DYNAMIC_UPDATE_SLICE": _MOVES,
-    "EMBEDDING_LOOKUP": evolve(_MOVES, precisions=(), expand=dict.fromkeys(STATIC, decompositions.embedding)),
+    "EMBEDDING_LOOKUP": evolve(_MOVES, precisions=(), expand=dict.fromkeys(STATIC, rearrangements.embedding)),
     "EXPAND_DIMS": _MOVES,
-    "FILL": expanded(decompositions.filled, check=decompositions.has_constant(1, "value")),
+    "FILL": expanded(rearrangements.filled, check=decompositions.has_constant(1, "value")),
     "GATHER": _MOVES,
     "GATHER_ND": _MOVES,
     "MAXIMUM": _SELECTS,
     "MAX_POOL_2D": _SELECTS,
     "MINIMUM": _SELECTS,
     "MIRROR_PAD": _MOVES,
+    "ONE_HOT": _SAME.only("int8"),
     "PACK": _MOVES,
     "PAD": _MOVES,
     "PADV2": _MOVES,
@@ -48,11 +49,12 @@ RULES: dict[str, Rule] = {
     "RESIZE_BILINEAR": _SAME,
     "RESIZE_NEAREST_NEIGHBOR": _MOVES,
     "REVERSE_V2": _MOVES,
+    "SCATTER_ND": evolve(_SAME, precisions=(), expand=dict.fromkeys(STATIC, rearrangements.scattered)),
     "SELECT": _SAME,
     "SELECT_V2": _SAME,
     "SLICE": _MOVES,
     "SPACE_TO_BATCH_ND": _MOVES,
-    "SPACE_TO_DEPTH": _int16(decompositions.space_to_depth),
+    "SPACE_TO_DEPTH": _int16(rearrangements.space_to_depth),
     "SPLIT": _MOVES,
     "SPLIT_V": _MOVES,
     "SQUEEZE": _MOVES,
@@ -64,5 +66,5 @@ RULES: dict[str, Rule] = {
 }
 TFLITE: dict[str, Rule] = {
     "DYNAMIC_UPDATE_SLICE": _MOVES.only("int8"),
-    "TILE": evolve(_int16(decompositions.tiled), check=decompositions.has_constant(1, "counts")),
+    "TILE": evolve(_int16(rearrangements.tiled), check=decompositions.has_constant(1, "counts")),
 }

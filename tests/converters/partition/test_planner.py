@@ -76,12 +76,12 @@ def test_operators_that_no_integer_kernel_computes(tmp_path):
     nodes = [
         helper.make_node("Relu", ["x"], ["a"]),
         helper.make_node("Sin", ["a"], ["b"]),
-        helper.make_node("LRN", ["b"], ["y"], size=3),
+        helper.make_node("ReverseSequence", ["b", "lengths"], ["y"], time_axis=1, batch_axis=0),
     ]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 2, 2]) for name in "xy"]
-    made = helper.make_model(
-        helper.make_graph(nodes, "net", ends[:1], ends[1:]), opset_imports=[helper.make_opsetid("", 17)]
-    )
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4, 3]) for name in "xy"]
+    lengths = helper.make_tensor("lengths", TensorProto.INT64, [2], [3, 4])
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], [lengths])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     file = tmp_path / "net.onnx"
     file.write_bytes(made.SerializeToString())
     net = registry.reader("onnx").read(file, Shaping())

@@ -142,7 +142,7 @@ def test_what_was_not_used_for_longest_goes(tmp_path, conv_graph, x):
     for name in "ab":
         kept.store(name, statistics)
     size = (tmp_path / "a.stats").stat().st_size
-    for name, age in [("a", 20), ("b", 10)]:
+    for name, age in [("a", 10), ("b", 20)]:
         os.utime(tmp_path / f"{name}.stats", (age, age))
     assert kept.load("a") is not None
     Cache(tmp_path, limit_bytes=2 * size + size // 2).store("c", statistics)

@@ -341,6 +341,13 @@ def test_large_archives_are_read_piece_by_piece(tmp_path, monkeypatch, save_as):
         load_calibration(tmp_path / "data.npz", batched)
 
 
+def test_the_whole_shape_is_told(monkeypatch):
+    """An array that does not fit is told of with all its samples, however few are taken at a time."""
+    monkeypatch.setattr(sources, "_BLOCK_BYTES", 1)
+    with pytest.raises(CalibrationError, match=r"\[24, 4, 4, 2\]"):
+        load_calibration(X[..., :2], model())
+
+
 def test_arrays_by_columns(tmp_path):
     """An array that is stored by columns holds the same samples."""
     np.save(tmp_path / "x.npy", np.asfortranarray(X))

@@ -26,14 +26,14 @@ def test_what_has_an_integer_kernel_is_not_mentioned():
 def test_tables_decompositions_and_floats_are_told():
     """Each with the precision that it is for."""
     table, other = "looked up in a table of its values", "made of other integer operators"
-    graph = chain("SIN", "SQUARE", "GELU", "LOCAL_RESPONSE_NORMALIZATION")
+    graph = chain("SIN", "SQUARE", "GELU", "ZEROS_LIKE")
     assert {
         0: {"int8": f"in int8, {table}", "int16x8": f"in int16x8, {table}"},
         1: {"int8": f"in int8, {other}", "int16x8": f"in int16x8, {other}"},
         2: {"int16x8": f"in int16x8, {table}"},
         3: dict.fromkeys(("int8", "int16x8"), "in float32: it has no integer form"),
     } == integer_forms(graph, "litert")
-    assert ["LOCAL_RESPONSE_NORMALIZATION"] == [operator.type for operator, _ in left_in_float(graph)]
+    assert ["ZEROS_LIKE"] == [operator.type for operator, _ in left_in_float(graph)]
 
 
 def test_the_runtime_counts():
@@ -44,11 +44,11 @@ def test_the_runtime_counts():
 
 def test_a_source_operator_of_several_operators():
     """Those are named that are not kernels of the precision."""
-    graph = chain("RELU", "RSQRT", "LOCAL_RESPONSE_NORMALIZATION")
+    graph = chain("RELU", "RSQRT", "ZEROS_LIKE")
     graph.tensors["c"] = GraphTensor("c", (4,), "float32", np.ones(4, np.float32))
     for operator in graph.operators:
         operator.sources = (7,)
     found = integer_forms(graph, "litert")[7]
-    lost = "but LOCAL_RESPONSE_NORMALIZATION in float32: it has no integer form"
+    lost = "but ZEROS_LIKE in float32: it has no integer form"
     assert f"in int8, {lost}" == found["int8"]
     assert f"in int16x8, RSQRT looked up in a table of its values, {lost}" == found["int16x8"]

@@ -114,6 +114,14 @@ def test_lower_is_better():
     assert -1.0 == judge(wrong, *split(190, 4, 2, 4), Goal(1.0)).drop
 
 
+def test_nothing_agrees_more_with_itself():
+    """The lower bound of what is compared with the float model itself is not below 0."""
+    agreement = Share()
+    agreement.labelled = False
+    assert 0.0 == judge(agreement, *split(199, 1, 0), Goal(1.0)).lower
+    assert judge(Share(), *split(199, 1, 0), Goal(1.0)).lower < 0.0
+
+
 def test_batches_count_by_row():
     """Samples of several rows are as many proportions."""
     before, after = Evaluation(100.0, ((1, 1), (1, 1))), Evaluation(75.0, ((1, 0), (1, 1)))
@@ -178,7 +186,7 @@ def test_resamples_are_paired(model_of_one_value):
 def test_few_samples_prove_nothing():
     """Samples that happen to be alike are no proof where they are few."""
     same = Evaluation(1.0, (1.0,) * 10)
-    judgement = judge(Mean(), same, same, Goal(0.5))
+    judgement = judge(Mean(), same, same, Goal(0.9))
     assert (True, False, 20) == (judgement.within, judgement.proven, judgement.needed)
 
 
@@ -191,6 +199,14 @@ def test_points_without_a_difference(model_of_one_value):
     assert 100 * upper_bound(0, 0, 100, 0.95) == pytest.approx(judgement.upper)
     assert not judgement.proven
     assert judge(metric, Evaluation(100.0, kept * 8), Evaluation(100.0, kept * 8), Goal(0.5)).proven
+
+
+def test_equal_samples():
+    """So has a metric of any unit, of the float model's value: a user's accuracy of 0 and 1 may be one."""
+    same = Evaluation(0.9, (1.0,) * 90 + (0.0,) * 10)
+    judgement = judge(Mean(), same, same, Goal(0.005))
+    assert 0.9 * upper_bound(0, 0, 100, 0.95) == pytest.approx(judgement.upper)
+    assert (True, False) == (judgement.within, judgement.proven)
 
 
 def test_enough(model_of_one_value):

@@ -54,6 +54,17 @@ def test_pixels_that_were_not_scaled():
     assert "0 to 1, or -1 to 1" in held
 
 
+@pytest.mark.parametrize(("scale", "expected"), [(1, 2), (1.5, 0)])
+def test_half_of_the_answers_certain(scale, expected):
+    """So many certain answers are a sign where the inputs look like raw pixels, else a good model's."""
+
+    def answer(sample: dict[str, np.ndarray]) -> np.ndarray:
+        share = 1.0 if sample["x"][0, 0, 0, 0] > 127 * scale else 0.7
+        return np.roll(np.float32([[share, 1 - share, *[0] * 8]]), int(sample["x"][0, 0, 0, 1]) % 10)
+
+    assert expected == len(noted(model(), samples(PIXELS * scale), answer))
+
+
 def test_inputs_that_are_far_too_large():
     """Other inputs than pixels that saturate nearly every answer are told of too."""
     (saturated,) = noted(model(), samples((PIXELS / 127.5 - 1) * 500), softmax)
@@ -80,7 +91,7 @@ def test_quantities_are_no_classes():
     assert () == noted(
         model(classes=4),
         samples(PIXELS / 255),
-        lambda sample: np.float32([[0, 0, 5, 9]]) + sample["x"].reshape(1, -1)[:, :4] * 5,
+        lambda sample: np.float32([[0, 0, 5, 9]]) + sample["x"].reshape(1, -1)[:, :1] * 50,
     )
 
 

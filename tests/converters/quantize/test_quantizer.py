@@ -125,25 +125,28 @@ def test_dead_channels_get_room(kind, shape, axis, inputs):
     assert [0, 2**30, -(2**30)] == pytest.approx(made.graph.tensors["b"].data[:3].tolist(), rel=1e-5)
 
 
-def test_dead_channels_keep_their_bias(conv_graph, samples, prepared):
-    """A channel of zero weights answers with its bias in int8 too."""
+@pytest.mark.parametrize(("precision", "value", "most"), [("int8", 5, 0.2), ("int16x8", 0.05, 0.002)])
+def test_dead_channels_keep_their_bias(conv_graph, samples, prepared, precision, value, most):
+    """A channel of zero weights answers with its bias in integers too, a small one in int16."""
     weights, bias = WEIGHTS.copy(), RNG.normal(size=8)
     weights[2:4] = 0
-    bias[2:4] = 5, -5
+    bias[2:4] = value, -value
     graph, calibration = conv_graph(weights, bias), samples(4)
-    made, _ = apply(prepared(graph, calibration), Scheme(io="float"))
+    made, _ = apply(prepared(graph, calibration), Scheme(precision, io="float"))
     run = Tracing(made, write(made))
     for sample in calibration.samples():
         run.run(sample)
-        np.testing.assert_allclose([5, -5], run.value(made.outputs["output"])[0, 0, 0, 2:4], atol=0.2)
+        np.testing.assert_allclose(
+            [value, -value], run.value(made.outputs["output"])[0, 0, 0, 2:4], atol=most
+        )
 
 
 def test_operators_without_an_integer_form_stay_float(conv_graph, samples, prepared):
     """Such an operator is named with the reason, and so is an output that it makes."""
-    graph, calibration = conv_graph(WEIGHTS, np.zeros(8), then="LOCAL_RESPONSE_NORMALIZATION"), samples(4)
+    graph, calibration = conv_graph(WEIGHTS, np.zeros(8), then="ZEROS_LIKE"), samples(4)
     made, fallbacks = apply(prepared(graph, calibration), Scheme())
-    assert ["CONV_2D", "DEQUANTIZE", "LOCAL_RESPONSE_NORMALIZATION"] == types(made)
-    assert [("z", "LOCAL_RESPONSE_NORMALIZATION", "float32"), ("z", "OUTPUT", "float32")] == [
+    assert ["CONV_2D", "DEQUANTIZE", "ZEROS_LIKE"] == types(made)
+    assert [("z", "ZEROS_LIKE", "float32"), ("z", "OUTPUT", "float32")] == [
         (one.layer, one.type, one.precision) for one in fallbacks
     ]
     assert "no integer form" in fallbacks[0].reason
@@ -249,6 +252,34 @@ def test_padding_with_the_least_float(graph_of, prepared, normal):
     assert snr_db(graph, made, calibration) > 30
 
 
+@pytest.mark.parametrize("least", [-np.inf, np.finfo(np.float32).min])
+@pytest.mark.parametrize("kind", ["ADD", "SELECT_V2"])
+def test_what_masks_stays_float(graph_of, prepared, normal, kind, least):
+    """No integer is far enough below the others for SOFTMAX to leave it out: both operators are named."""
+    here = np.array([[True, False, True, True]])
+    tensors = {
+        "x": (1, 4),
+        "s": (1, 4),
+        "here": here,
+        "least": np.array(least, np.float32),
+        "m": (1, 4),
+        "y": (1, 4),
+    }
+    tensors["mask"] = np.where(here, 0, least).astype(np.float32)
+    mask = ("ADD", ["s", "mask"], ["m"]) if kind == "ADD" else ("SELECT_V2", ["here", "s", "least"], ["m"])
+    del tensors["mask" if kind == "SELECT_V2" else "here"]
+    if kind == "ADD":
+        del tensors["least"]
+    rows = [("MUL", ["x", "x"], ["s"]), mask, ("SOFTMAX", ["m"], ["y"], {"beta": 1.0})]
+    graph = graph_of(tensors, rows, ["x"], ["y"])
+    calibration = normal({"x": (1, 4)})
+    for precision in ("int8", "int16x8"):
+        made, fallbacks = apply(prepared(graph, calibration), Scheme(precision))
+        assert [kind, "SOFTMAX"] == [one.type for one in fallbacks][:2]
+        assert "stands for infinity" in fallbacks[0].reason
+        assert snr_db(graph, made, calibration) > 30
+
+
 def test_several_outputs(graph_of, prepared, normal):
     """All outputs of a split have its input's scale."""
     rows = [("SPLIT", ["axis", "a"], ["c", "d"], {"numSplits": 2}), ("ADD", ["c", "d"], ["e"], dict(DENSE))]
@@ -337,3 +368,33 @@ def test_what_is_clipped_takes_the_range_that_is_left(graph_of, prepared, normal
     made, _ = apply(prepared(graph, calibration), Scheme())
     assert ["MAXIMUM", "MUL", *kinds] == types(made)
     assert snr_db(graph, made, calibration) > 30
+
+
+def test_a_dead_layer_can_be_loaded(graph_of, prepared):
+    """Great weights on an input that is always 0: the output's scale is one that XNNPACK takes."""
+    weights = np.zeros((8, 8))
+    weights[:, 0] = 1e4
+    tensors = {"x": (1, 8), "w": weights, "y": (1, 8)}
+    graph = graph_of(tensors, [("FULLY_CONNECTED", ["x", "w", None], ["y"], dict(DENSE))], ["x"], ["y"])
+    rows = RNG.normal(size=(16, 1, 8)).astype(np.float32)
+    rows[..., 0] = 0
+    made, _ = apply(prepared(graph, Calibration("dead", 16, lambda: ({"x": row} for row in rows))), Scheme())
+    run = Tracing(made, write(made))
+    run.run({"x": np.zeros((1, 8), np.int8)})
+    assert 1e4 / 127 * made.tensors["x"].quantization.scale[0] <= 64 * made.tensors["y"].quantization.scale[0]
+
+
+def test_a_division_by_almost_nothing_runs(graph_of, prepared, normal):
+    """A divisor that is rounded to 0 does not stop the model, as LiteRT's own kernel would."""
+    tensors = {"x": (1, 8), "small": np.array(1e-4), "s": (1, 8), "d": (1, 8), "y": (1, 8)}
+    rows = [
+        ("MUL", ["x", "x"], ["s"], dict(DENSE)),
+        ("ADD", ["s", "small"], ["d"], dict(DENSE)),
+        ("DIV", ["x", "d"], ["y"], dict(DENSE)),
+    ]
+    graph, calibration = graph_of(tensors, rows, ["x"], ["y"]), normal({"x": (1, 8)})
+    made, fallbacks = apply(prepared(graph, calibration), Scheme(io="float"))
+    assert ((), ()) == (fallbacks, float_operators(made, ends_convert=True))
+    run = Tracing(made, write(made))
+    run.run({"x": np.zeros((1, 8), np.float32)})
+    assert np.isfinite(run.value(made.outputs["y"])).all()

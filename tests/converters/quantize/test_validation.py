@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attrs import evolve
 from PIL import Image
 
 from converters.model import Model
@@ -152,6 +153,22 @@ def test_a_stream_that_changes():
 
     with pytest.raises(CalibrationError, match=r"another one on a later pass.*seed"):
         pairs(load_validation(Shuffled(), model()))
+
+
+def test_labels_too_large_to_hold(monkeypatch):
+    """Labels of a stream are held, up to a limit."""
+    monkeypatch.setattr("converters.quantize.labelled_streams.MOST_LABELS", 5 * X[0].nbytes)
+    with pytest.raises(
+        MetricError, match=r"too large to be held: got more than 0 MiB after 6 samples.*\.npy"
+    ):
+        load_validation([(x, x) for x in X], model())
+
+
+def test_inputs_of_different_lengths():
+    """Every input has as many samples."""
+    twins = tuple(TensorSpec(name, "float32", (1, 3)) for name in ("a", "b"))
+    with pytest.raises(CalibrationError, match="different numbers of samples: got 'a' 24, 'b' 20"):
+        load_validation({"a": X[:, 0, 0], "b": X[:20, 0, 0]}, evolve(model(), inputs=twins))
 
 
 def test_without_labels(tmp_path):

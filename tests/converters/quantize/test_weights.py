@@ -40,14 +40,15 @@ def values(*shape: int) -> np.ndarray:
     return (DRAW.standard_normal(shape) * 2.0 ** (np.arange(shape[-1]) % 5)).astype(np.float32)
 
 
-def graph(
-    operator: str, inputs: list[np.ndarray | tuple[int, ...]], shape: tuple[int, ...], options: Any
-) -> Graph:
+def graph(operator: str, inputs: list[Any], shape: tuple[int, ...], options: Any) -> Graph:
     """An operator with constant inputs (arrays) and the others from outside (shapes)."""
     tensors = {"y": GraphTensor("y", shape, "float32")}
     names: list[str | None] = []
     for place, given in enumerate(inputs):
         name = f"i{place}"
+        if given is None:
+            names.append(None)
+            continue
         constant = isinstance(given, np.ndarray)
         held = given if isinstance(given, np.ndarray) else None
         dims = given.shape if isinstance(given, np.ndarray) else given
@@ -147,6 +148,26 @@ def test_operators_compute_with_the_rounded_weights(on: tuple[str, Run], precisi
     held = max((t for t in made.tensors.values() if t.data is not None), key=lambda t: np.prod(t.shape))
     bits = {"float16": 16, "weight-int4": 8 if fallbacks else 4}.get(precision, 8)
     assert bits * int(np.prod(held.shape)) == 8 * (held.data.nbytes if held.data is not None else 0)
+
+
+@pytest.mark.parametrize("precision", ["weight-int8", "weight-int4", "float16"])
+def test_recurrent_weights_are_dequantised(on: tuple[str, Run], precision: str) -> None:
+    """No kernel of an LSTM holds int4 or float16, and none int8 beside a float state."""
+    name, run = on
+    units, fed = 32, 40
+    parts = [values(units, fed) / 50 for _ in range(4)] + [values(units, units) / 50 for _ in range(4)]
+    given: list[Any] = [(1, 5, fed), *parts, None, None, None, *(values(units) / 9 for _ in range(4))]
+    whole = graph("UNIDIRECTIONAL_SEQUENCE_LSTM", given, (1, 5, units), {"fusedActivationFunction": "TANH"})
+    states = [GraphTensor(state, (1, units), "float32", variable=True) for state in ("h", "c")]
+    whole.tensors |= {state.name: state for state in states}
+    whole.operators[0].inputs += [None, None, "h", "c", None, None, None, None]
+    made, fallbacks = weights.apply(whole, precision, runtime=name)
+    assert ["DEQUANTIZE"] * 8 == [one.type for one in made.operators[:-1]]
+    assert (precision == "weight-int4" and name == "tflite") == bool(fallbacks)
+    feed = {"i0": values(1, 5, fed)}
+    expected, got = litert(write(rounded(whole, made)), feed)["y"], run(write(made), feed)
+    assert not isinstance(got, str), got
+    np.testing.assert_allclose(got["y"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_small_weights_stay_float() -> None:

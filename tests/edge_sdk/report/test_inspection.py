@@ -93,7 +93,7 @@ def test_refusals_are_grouped(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     names = [f"t{place}" for place in range(9)]
     tensors = [GraphTensor(name, (1, 2, 2, 4), "float32") for name in names]
     pairs = pairwise(names)
-    kind = "LOCAL_RESPONSE_NORMALIZATION"  # which has no integer form
+    kind = "ZEROS_LIKE"  # which has no integer form
     operators = [networks.operator(kind, [before], [after]) for before, after in pairs]
     path = tmp_path / "net.tflite"
     path.write_bytes(write(networks.graph(tensors, operators, names[:1], names[-1:])))
@@ -101,7 +101,7 @@ def test_refusals_are_grouped(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     npu = attrs.evolve(board, processors=(attrs.evolve(board.processors[0], dtypes=("int8",)),))
     print_inspection(InspectReport.of(edge_sdk.inspect(edge_sdk.load(path), npu)))
     shown = " ".join(capsys.readouterr().out.split())
-    assert "8 x LOCAL_RESPONSE_NORMALIZATION: it has no int8 form" in shown
+    assert "8 x ZEROS_LIKE: it has no int8 form" in shown
     assert "'t5' and 3 more" in shown
     assert "rpi4: the model is refused" in shown
 

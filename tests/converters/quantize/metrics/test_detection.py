@@ -60,6 +60,13 @@ def test_classes_are_apart(metric):
     assert 0 == value(metric, (row(), truth))
 
 
+def test_at_most_a_hundred_boxes():
+    """The hundred most certain boxes of an image count, as COCO has it."""
+    found = detections(np.tile(FAR, (130, 1)), np.zeros(130, int), np.linspace(0.9, 0.1, 130))
+    kept = matched(found, Boxes(np.array([A]), np.zeros(1, int), np.ones(1), np.zeros(1, bool)), (0.5,))
+    assert (100, (1, 100)) == (len(kept.scores), kept.hits.shape)
+
+
 def test_crowds():
     """A box in a crowd is neither right nor wrong."""
     truth = Boxes(np.array([[0, 0, 1, 1.0], A]), np.zeros(2, int), np.ones(2), np.array([True, False]))

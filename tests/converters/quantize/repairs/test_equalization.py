@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from converters.graph.ir import Graph
+from converters.quantize.repairs.equalization import _measured
 from converters.quantize.repairs.tied import groups
 from tests.converters.graph.passes.conftest import Builder
 from tests.converters.quantize.repairs.conftest import outputs
@@ -67,6 +68,7 @@ def test_the_ranges_are_of_the_changed_graph(tower, case, seeded):
     after = sick.context.statistics.tensors[name].channel_maximum
     assert before.max() / np.median(before) > 50
     assert after.max() / after.min() < 2
+    assert np.sort(after)[-2] <= after.max() / 1.09  # room for values that calibration did not see
     assert sick.prepared.ranges[name].maximum == after.max()
 
 
@@ -152,6 +154,12 @@ def pooled(kind: str) -> Callable[..., str]:
     return add
 
 
+def widened(b: Builder, tensor: str, _: Any) -> str:
+    batch, height, width, channels = b.graph.tensors[tensor].shape
+    other = b.conv(tensor, 4, "SAME", fusedActivationFunction="RELU")
+    return b.add("CONCATENATION", [other, tensor], (batch, height, width, channels + 4), axis=3)
+
+
 def joined(b: Builder, tensor: str, _: Any) -> str:
     batch, height, width, channels = b.graph.tensors[tensor].shape
     other = b.conv(tensor, channels, "SAME")
@@ -175,6 +183,7 @@ LAYERS: list[Callable[..., str]] = [
     gated,
     padded,
     joined,
+    widened,
     pooled("MAX_POOL_2D"),
     pooled("AVERAGE_POOL_2D"),
 ]
@@ -241,7 +250,7 @@ def test_what_is_not_homogeneous_stops(builtin, case, seeded):
 
 
 def test_a_channel_that_never_wakes_is_a_usual_one(tower, case, seeded):
-    """A channel that is 0 in calibration is scaled as the others are: it does not blow up nor set the step."""
+    """A channel that is 0 in calibration is scaled as the others are, and does not set the step."""
     outlier(tower, 0, 1)
     for place in (1, 2):
         tensor = tower.tensors[tower.operators[0].inputs[place]]
@@ -264,6 +273,55 @@ def test_weights_that_operators_share_stop(case, seeded):
     assert 2 == len(groups(graph))
     graph.operators[1].inputs[1] = graph.operators[0].inputs[1]
     assert [] == groups(graph)
+
+
+def test_biases_that_operators_share_become_their_own(case, seeded):
+    """A bias that two layers share is scaled for the one and kept for the other."""
+    b = Builder((1, 4, 4, 8))
+    made = b.conv("x", 8, "SAME", fusedActivationFunction="RELU")
+    made = b.conv(made, 8, "SAME", fusedActivationFunction="RELU")
+    graph = b.outputs(b.conv(made, 8, "SAME"))
+    unbalance(graph, np.random.default_rng(0))
+    graph.operators[1].inputs[2] = graph.operators[0].inputs[2]
+    graph.operators[2].inputs[2] = graph.operators[0].inputs[2]
+    del graph.tensors["constant_5"], graph.tensors["constant_8"]
+    sick = case(graph, seeded(graph))
+    assert 2 == sick.repair("equalization").changed
+    expected, got = outputs(graph, sick.calibration), outputs(sick.prepared.graph, sick.calibration)
+    np.testing.assert_allclose(expected, got, rtol=0, atol=1e-5 * np.ptp(expected))
+
+
+@pytest.mark.parametrize("stop", ["HARD_SWISH", "SOFTMAX", "fused", "MEAN", "computed"])
+def test_one_reader_or_maker_is_enough_to_stop(stop):
+    """A tensor between convolutions stays if something else reads or makes it that takes no factor."""
+    b = Builder((1, 8, 8, 8))
+    made = b.conv("x", 8, "SAME", fusedActivationFunction="RELU_N1_TO_1" if stop == "fused" else "RELU")
+    last = b.conv(made, 4, "SAME")
+    if stop == "MEAN":  # over the channels: what is last then has as many values, and is another axis
+        axes = b.constant(value=[3], dtype="int32")
+        row = b.add("MEAN", [made, axes], (1, 8, 8), keepDims=False)
+        assert [] == groups(b.outputs(last, b.dense(b.reshape(row, 8, 8), 4)))
+    elif stop == "computed":  # of a constant, which no layer made
+        fixed = b.add(
+            "RESHAPE", [b.constant(512), b.constant(value=[1, 8, 8, 8], dtype="int32")], (1, 8, 8, 8)
+        )
+        assert [] == groups(b.outputs(b.conv(b.binary("ADD", made, fixed), 4, "SAME")))
+    else:
+        more = [] if stop == "fused" else [b.unary(stop, made)]
+        assert [] == groups(b.outputs(last, *more))
+
+
+def test_an_operator_with_one_scale_counts_its_input(case, seeded):
+    """A pool's step is that of what it reads, wider than what it makes: the expected noise knows."""
+    b = Builder((1, 8, 8, 4))
+    made = b.conv("x", 8, "SAME", fusedActivationFunction="RELU")
+    pool = pooled("AVERAGE_POOL_2D")(b, made, None)
+    graph = b.outputs(b.conv(pool, 4, "SAME"))
+    sick = case(graph, seeded(graph))
+    (group,) = groups(graph)
+    (reader,) = _measured(sick.prepared, group, sick.context.statistics, 255).readers
+    found = sick.context.statistics.tensors
+    assert found[pool].maximum < found[made].maximum == reader.span.max()
 
 
 def test_what_a_group_holds():

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from converters import registry
 from converters.backends import litert
-from converters.graph.ir import Graph
+from converters.graph.ir import Graph, GraphOperator
 from converters.graph.write import write
 from converters.progress import silent
 from converters.quantize.calibration import Calibration, load_calibration
@@ -78,6 +79,11 @@ def test_the_step_of_a_logistic_is_the_one_its_kernel_has(graph_of):
     assert ["float32"] == [head.precision for head in heads(graph, seen, "int8")]
     graph.operators[1].type = "LOGISTIC"
     assert ["int16x8"] == [head.precision for head in heads(graph, seen, "int8")]
+    graph.tensors["moved"] = evolve(graph.tensors["scores"], name="moved")
+    graph.operators.insert(2, GraphOperator("SQUEEZE", ["scores"], ["moved"]))
+    graph.operators[3].inputs[1] = "moved"
+    seen["moved"] = seen["scores"]
+    assert ["int16x8"] == [head.precision for head in heads(graph, seen, "int8")]
 
 
 def test_the_parts_keep_their_steps(graph_of):
@@ -140,7 +146,10 @@ def test_joints_of_joints(graph_of):
     graph = graph_of(tensors, rows, ["b1", "b2", "s1", "s2"], ["y"])
     seen = ranges(graph, 90.0) | {"s1": Range(0.0, 1.0), "s2": Range(0.0, 1.0)}
     (head,) = heads(graph, seen, "int8")
-    assert ("c1", "c2", "r1", "y") == head.joining
+    assert (("c1", "c2", "r1", "y"), "int16x8") == (head.joining, head.precision)
+    seen |= {"b1": Range(0.0, 999.0), "c1": Range(0.0, 999.0), "r1": Range(0.0, 999.0)}
+    (head,) = heads(graph, seen, "int8")
+    assert (("c1", "c2", "r1", "y"), "float32") == (head.joining, head.precision)
 
 
 def test_a_constant_that_scales_the_parts_apart(graph_of):
@@ -155,29 +164,41 @@ def test_a_constant_that_scales_the_parts_apart(graph_of):
 
 def test_the_wide_part_is_decoded_in_int16(graph_of):
     """What computes the boxes is in int16 too, back to the layer with weights; scores stay in int8."""
-    tensors = dict.fromkeys(("x", "d", "near", "far", "centre", "logits", "scores"), (1, 9, 4))
+    tensors = dict.fromkeys(("x", "d", "s", "near", "far", "centre", "boxes", "logits"), (1, 9, 4))
+    tensors |= {"flat": (1, 36), "half": np.array([0.5]), "scores": (1, 9, 4), "y": (1, 9, 8)}
     tensors |= {"w": np.eye(4), "grid": np.arange(9.0).reshape(1, 9, 1), "stride": np.array([8.0])}
-    tensors |= {"boxes": (1, 9, 4), "y": (1, 9, 8)}
+    tensors |= {"line": np.array([1, 36], np.int32), "back": np.array([1, 9, 4], np.int32)}
     rows = [
         ("FULLY_CONNECTED", ["x", "w", None], ["d"], PLAIN | {"keepNumDims": True}),
-        ("SUB", ["grid", "d"], ["near"], PLAIN),
-        ("ADD", ["grid", "d"], ["far"], PLAIN),
+        ("RESHAPE", ["d", "line"], ["flat"]),
+        ("RESHAPE", ["flat", "back"], ["s"]),
+        ("SUB", ["grid", "s"], ["near"], PLAIN),
+        ("ADD", ["grid", "s"], ["far"], PLAIN),
         ("ADD", ["near", "far"], ["centre"], PLAIN),
         ("MUL", ["centre", "stride"], ["boxes"], PLAIN),
         ("FULLY_CONNECTED", ["x", "w", None], ["logits"], PLAIN | {"keepNumDims": True}),
-        ("LOGISTIC", ["logits"], ["scores"]),
+        ("MUL", ["logits", "half"], ["scores"], PLAIN),
         ("CONCATENATION", ["boxes", "scores"], ["y"], JOIN | {"axis": 2}),
     ]
     graph = graph_of(tensors, rows, ["x"], ["y"])
-    seen = ranges(graph, 90.0) | {"scores": Range(0.0, 1.0)}
+    seen = ranges(graph, 90.0)
     (head,) = heads(graph, seen, "int8")
     assert (("y",), ("near", "far", "centre", "boxes")) == (head.joining, head.decoding)
     prepared = Prepared(graph, seen)
     split_heads(prepared, context())
     made, _ = apply(prepared, Scheme())
-    dtypes = [made.tensors[name].dtype for name in ("d", "boxes", "scores", "y")]
+    dtypes = [made.tensors[name].dtype for name in ("s", "boxes", "scores", "y")]
     assert ["int8", "int16", "int8", "int16"] == dtypes
     assert () == float_operators(made, ends_convert=False)
+
+
+def test_what_says_nothing_of_a_part(graph_of):
+    """A part that is always 0 has no range to keep, and a joint of unknown range is left alone."""
+    graph = joined(graph_of)
+    assert () == heads(graph, ranges(graph, 90.0) | {"scores": Range(0.0, 0.0)}, "int8")
+    known = ranges(graph, 90.0)
+    del known["c"]
+    assert () == heads(graph, known, "int8")
 
 
 def test_features_within_the_graph_stay(graph_of):

@@ -7,6 +7,7 @@ from converters.quantize.quantizer import apply
 from converters.quantize.repairs import gptq, weight_rounding
 from converters.quantize.repairs.patches import mean, product, sampled
 from converters.quantize.repairs.weighted import weighted
+from converters.quantize.scheme import Scheme
 from tests.converters.graph.passes.conftest import Builder
 from tests.converters.quantize.repairs.conftest import outputs
 
@@ -152,20 +153,31 @@ def _lined(scale: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return scale.reshape(-1, *[1] * (weights.ndim - 1))
 
 
-def test_nothing_to_do(case, seeded):
+def test_nothing_to_do(tower, case, seeded):
     """Weights that are integers already, and layers that stay in floating point, are left alone."""
     b = Builder((1, 6, 6, 4))
     graph = b.outputs(b.conv("x", 8, "SAME"))
     weights = graph.tensors[graph.operators[0].inputs[1]]
     weights.data = RNG.integers(-127, 128, weights.shape).astype(np.float32)
     weights.data[:, 0, 0, 0] = 127
-    sick = case(graph, seeded(graph))
-    state = sick.state()
-    assert 0 == sick.repair("weight_rounding").changed
-    weights.data = RNG.normal(size=weights.shape).astype(np.float32)
-    sick.context.scheme = type(sick.scheme)("int8", exceptions={graph.operators[0].outputs[0]: "float32"})
-    assert 0 == sick.repair("weight_rounding").changed
-    assert state[2:] == sick.state()[2:]
+    exceptions = {operator.outputs[0]: "float32" for operator in tower.operators}
+    for network, scheme in (
+        (graph, Scheme()),
+        (tower, Scheme(exceptions=exceptions)),
+        (tower, Scheme("float16")),
+    ):
+        sick = case(network, seeded(network))
+        sick.context.scheme = scheme
+        state = sick.state()
+        assert 0 == sick.repair("weight_rounding").changed
+        assert state == sick.state()
+
+
+def test_layers_without_channels_are_none():
+    """A convolution of no channels at all has no weights to change."""
+    b = Builder((1, 4, 4, 0))
+    graph = b.outputs(b.conv("x", 8, "SAME"))
+    assert weighted(graph, graph.operators[0]) is None
 
 
 def test_channels_of_zeros(case, seeded):

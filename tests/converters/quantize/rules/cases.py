@@ -142,6 +142,7 @@ def _binary() -> list[Case]:
             Case(kind, (x, floats(8, low=-2, high=2))),
             Case(kind, (x, number(0.7)), label="scalar"),
             Case(kind, (real(2, 6, low=-2, high=9), real(2, 6, low=-2, high=9)), label="matrix"),
+            Case(kind, (real(2, 3, 2, 2, 4), real(2, 3, 1, 1, 4, low=-1, high=4)), label="five axes"),
         ]
         if fuses:
             found.append(Case(kind, (x, other), {"fusedActivationFunction": "RELU"}, label="relu"))
@@ -150,6 +151,7 @@ def _binary() -> list[Case]:
     # one step of a divisor of 0.5 is 3 % of it, and of the quotient
     found += [
         Case("DIV", (x, positive)),
+        Case("DIV", (x, real(1, 4, 1, 1, low=0.5, high=2)), label="broadcast"),
         Case("DIV", (x, number(3.0)), label="scalar"),
         Case("DIV", (x, floats(8, low=0.5, high=2))),
         Case("DIV", (number(1.0), positive), label="inverse"),
@@ -166,6 +168,7 @@ def _binary() -> list[Case]:
     for kind in ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"):
         found.append(Case(kind, (x, evolve(x)), {}, ("bool",), (0, 0)))
         found.append(Case(kind, (x, floats(8, low=-2, high=2)), {}, ("bool",), (0, 0)))
+        found.append(Case(kind, (x, evolve(other, shape=(1, 1, 5, 8))), {}, ("bool",), (0, 0)))
     return found
 
 
@@ -198,8 +201,10 @@ def _pools() -> list[Case]:
     for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"):
         for padding, size, stride in (("VALID", 2, 2), ("SAME", 3, 2), ("SAME", 3, 1)):
             label = f"{padding} {size} {stride}"
+            # a root near 0 is steep: a step of int16 there is 1/181 of the range
+            steps = (2, 200) if kind == "L2_POOL_2D" else (2, 2)
             x = real(1, 6, 7, 8, low=-3, high=2)
-            found.append(Case(kind, (x,), _window(padding, stride, size, size), label=label))
+            found.append(Case(kind, (x,), _window(padding, stride, size, size), steps=steps, label=label))
     whole = _window("VALID", 1, 6, 7)
     return [*found, Case("AVERAGE_POOL_2D", (real(1, 6, 7, 8, low=0, high=6),), whole, label="whole")]
 
@@ -214,6 +219,7 @@ def _movement() -> list[Case]:
     wide = real(1, 4, 6, 8, low=-1, high=7)
     joined = {"axis": 3, "fusedActivationFunction": "NONE"}
     edges = ints(0, 0, 1, 2, 2, 1, 0, 0).reshape(4, 2)
+    five = ints(5).reshape(())
     crops = ints(0, 0, 0, 0).reshape(2, 2)
     # the int16 kernel of RESIZE_BILINEAR weighs with 10 bits: 128 steps of int16 are half a step of int8
     resized = {"alignCorners": False, "halfPixelCenters": False}
@@ -260,6 +266,9 @@ def _movement() -> list[Case]:
         Case("TOPK_V2", (real(3, 9), ints(4).reshape(())), {}, ("float32", "int32")),
         Case("DYNAMIC_UPDATE_SLICE", (real(3, 5), real(1, 2, low=-2, high=3), ints(1, 2))),
         Case("REVERSE_SEQUENCE", (real(2, 5, 3), ints(3, 5)), {"seqDim": 1, "batchDim": 0}),
+        Case("ONE_HOT", (Index((3,), 5), five, number(1.0), number(0.0)), {"axis": -1}),
+        Case("ONE_HOT", (Index((3,), 5), five, number(0.5), number(-2.0)), {"axis": 0}, label="first"),
+        Case("SCATTER_ND", (ints(4, 1, 4).reshape(3, 1), real(3, 3, high=2), ints(6, 3)), label="twice"),
         Case("SCATTER_ND", (ints(4, 1).reshape(2, 1), real(2, 3), ints(6, 3))),
         Case("EMBEDDING_LOOKUP", (Index((3,), 12), floats(12, 6))),
     )  # fmt: skip
@@ -268,6 +277,9 @@ def _movement() -> list[Case]:
 def _weighted() -> list[Case]:
     flat = {"padding": "SAME", "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
     deep = flat | {"strideD": 1, "dilationDFactor": 1}
+    far = (2, 200)  # the weights that it is compared with are not rounded
+    thin = deep | {"padding": "VALID", "strideD": 2, "strideH": 2} | {"fusedActivationFunction": "RELU"}
+    wider = deep | {"dilationDFactor": 3, "dilationHFactor": 2}
     each = flat | {"depthMultiplier": 1}
     strides = {"padding": "VALID", "strideH": 2, "strideW": 2}
     dilated = {"dilationHFactor": 2, "dilationWFactor": 2}
@@ -296,7 +308,15 @@ def _weighted() -> list[Case]:
         Case("BATCH_MATMUL", (left, other), {"adjY": True}, label="transposed"),
         Case("BATCH_MATMUL", (real(2, 8, 3), right), {"adjX": True}, label="transposed left"),
         Case("BATCH_MATMUL", (left, floats(8, 5)), label="constant"),
-        Case("CONV_3D", (real(1, 3, 5, 5, 4), floats(3, 3, 3, 4, 6), bias), deep),
+        Case("CONV_3D", (real(1, 3, 5, 5, 4), floats(3, 3, 3, 4, 6), bias), deep, steps=far),
+        Case("CONV_3D", (real(2, 7, 6, 5, 2), floats(3, 2, 2, 2, 6), bias), thin, steps=far, label="strides"),
+        Case(
+            "CONV_3D",
+            (real(1, 7, 5, 5, 2), floats(2, 3, 3, 2, 6), bias),
+            deep | wider,
+            steps=far,
+            label="dilated",
+        ),
     ]
 
 
