@@ -159,8 +159,7 @@ class Limited:
     def build(self, scheme: Scheme) -> Built:
         """See `Engine`."""
         built = self._engine.build(scheme)
-        if scheme.precision in STATIC:
-            check_fallbacks(built, self._recipe)
+        check_fallbacks(built, scheme, self._recipe)
         return built
 
     def errors(self, scheme: Scheme, samples: Iterable[Mapping[str, np.ndarray]]) -> tuple[LayerError, ...]:
@@ -168,12 +167,14 @@ class Limited:
         return self._engine.errors(scheme, samples)
 
 
-def check_fallbacks(built: Built, recipe: Recipe) -> None:
-    """Refuse operators in a precision that the plan's processor does not have.
+def check_fallbacks(built: Built, scheme: Scheme, recipe: Recipe) -> None:
+    """Refuse integer models with operators in a precision that the plan's processor does not have.
 
     Raises:
         QuantizationError: names them, and why they are not in the precision asked for.
     """
+    if scheme.precision not in STATIC:
+        return
     wrong = [each for each in built.fallbacks if each.precision not in (*recipe.steps, "int8")]
     if wrong:
         raise QuantizationError(

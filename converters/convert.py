@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 FIDELITY_SAMPLES = 200  # enough for a steady SNR; more would only make `convert` wait
 GOLDEN_SAMPLES = 4
+FALLBACKS_TOLD = 5
 GENERATED_SAMPLES = 8
 _INTEGERS_BELOW = (10, 2, 1)  # tried in turn
 
@@ -175,12 +176,15 @@ def _compiled(
     engine = backend.engine(model, calibration, progress)
     if engine is None:
         return backend.compile(model, plan.recipe, calibration, progress), ()
-    built = engine.build(plan.recipe.scheme)
-    accuracy.check_fallbacks(built, plan.recipe)
-    return built.artifact, tuple(
-        f"{each.type} {each.layer!r} is in {each.precision}, not in {plan.recipe.precision}: {each.reason}"
+    scheme = plan.recipe.scheme
+    built = engine.build(scheme)
+    accuracy.check_fallbacks(built, scheme, plan.recipe)
+    notes = tuple(
+        f"{each.type} {each.layer!r} is in {each.precision}, not in {scheme.precision}: {each.reason}"
         for each in built.fallbacks
     )
+    more = len(notes) - FALLBACKS_TOLD
+    return built.artifact, notes if more <= 0 else (*notes[:FALLBACKS_TOLD], f"and {more} more operators")
 
 
 def _check_samples(plan: Plan, calibration: Calibration | None, *, searches: bool) -> None:

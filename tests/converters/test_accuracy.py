@@ -105,8 +105,8 @@ def test_operators_that_the_processor_has_nothing_for(model):
         fallbacks=(Fallback("t", "LSTM", "float32", "it has no integer form"),),
     )
     with pytest.raises(QuantizationError, match=r"1 operators.*LSTM 't': it has no integer form"):
-        check_fallbacks(built, Recipe("int8", "integer"))
-    check_fallbacks(built, Recipe("int8", "integer", steps=("float32",)))
+        check_fallbacks(built, Scheme(), Recipe("int8", "integer"))
+    check_fallbacks(built, Scheme(), Recipe("int8", "integer", steps=("float32",)))
 
 
 def test_a_plan_that_was_carried_out_says_what_was_made(model):

@@ -1,5 +1,7 @@
 """`convert`: what it refuses before it makes anything."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from attrs import evolve
@@ -20,6 +22,8 @@ from device_agent.errors import CalibrationError, InvalidRequest, QuantizationEr
 from targets.schema import load_target
 from tests.converters.onnx_files import save
 from tests.converters.readers import networks
+
+DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits.onnx"
 
 
 def read(tmp_path, **asked) -> Model:
@@ -105,6 +109,19 @@ def test_what_an_npu_cannot_is_refused(partly):
     samples = load_calibration(np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32), partly)
     with pytest.raises(QuantizationError, match=r"no integer form.*ZEROS_LIKE 'z'"):
         convert(partly, made, calibration=samples, progress=lambda *_: None)
+
+
+@pytest.mark.parametrize("precision", ["dynamic", "weight-int8", "weight-int4", "float16"])
+def test_weights_alone_need_no_samples(precision):
+    """Precisions of weights are made without samples; what was not worth it is told, up to five operators."""
+    model = reader.read(DIGITS, Shaping())
+    made = plan(model, load_target("local"), recipe=Recipe(precision, "float"))
+    conversion = convert(model, made, calibration=None, progress=lambda *_: None)
+    assert precision == conversion.artifact.precision
+    assert len(conversion.artifact.data) < len(conversion.baseline.data)
+    notes = [note for note in conversion.notes if f"not in {precision}" in note]
+    assert len(notes) <= 5
+    assert all("below 1024" in note for note in notes)
 
 
 def test_samples_are_asked_for_first(tmp_path):

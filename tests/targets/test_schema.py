@@ -61,6 +61,7 @@ def test_missing_board_file():
         (("ram_bytes = 1024", 'ram_bytes = "1 GB"'), "ram_bytes"),
         (('name = "cpu"\n', ""), "name"),
         (('backend = "litert"', 'backend = "tvm"'), "tvm"),
+        (('dtypes = ["int8"]', 'dtypes = ["int4"]'), "int8 or int16 or float16 or float32"),
         (("[runtimes]", "[runtimes"), "not valid TOML"),
         (('kind = "2 cores"', 'kind = "2 cores"\ncores = 2'), "cores"),
     ],

@@ -142,6 +142,20 @@ def test_a_miss_keeps_the_best_and_says_what_it_lacks(run: Run, tmp_path: Path) 
     assert name == read_bundle(out / "bundle").config.model
 
 
+def test_a_search_goes_on(run: Run, few: Path, tmp_path: Path) -> None:
+    """What a journal holds is not measured again; one of another goal is refused, a limit of 0 is one."""
+    words = ("quantize", MODEL, "--calibration", CALIBRATION, "--validation", few, "--precision", "int8")
+    words += ("--resume", tmp_path / "journal", "-o", tmp_path / "out")
+    first, second = (run(*words, "--json", "-") for _ in range(2))
+    assert (0, 0) == (first.code, second.code), first.err + second.err
+    assert "evaluating" in first.err
+    assert "evaluating" not in second.err
+    assert first.json["search"]["candidates"] == second.json["search"]["candidates"]
+    other = run(*words, "--max-drop", "0")
+    assert 2 == other.code
+    assert "the journal is of another search: another goal" in other.err
+
+
 def test_ctrl_c_leaves_nothing(spawn: Run, tmp_path: Path) -> None:
     """An interrupted search exits with 130, prints no traceback and writes nothing."""
     words = ("--calibration", CALIBRATION, "--validation", TEST, *CANNOT[2:], "-o", tmp_path / "out")
