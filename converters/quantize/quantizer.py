@@ -8,6 +8,7 @@ from converters.graph.ir import Graph, GraphOperator
 from converters.quantize import parameters
 from converters.quantize.assignment import FLOAT, Assignment, assign, data_inputs, floats, preferring
 from converters.quantize.building import Building
+from converters.quantize.curves import joined
 from converters.quantize.engine import Fallback
 from converters.quantize.expansion import Expansion
 from converters.quantize.prepared import Prepared
@@ -49,6 +50,7 @@ def applied(prepared: Prepared, scheme: Scheme, *, runtime: str = "litert") -> A
         runtime: `litert`, or `tflite` for tflite-runtime 2.14, whose kernels know less.
     """
     scheme = preferring(prepared, scheme, runtime)
+    prepared = evolve(prepared, graph=joined(prepared.graph, prepared.ranges, scheme, runtime))
     assignment = assign(prepared.graph, prepared.ranges, scheme, runtime)
     found = scales(prepared.graph, prepared.ranges, assignment, runtime)
     making = _Making(prepared, assignment, found, runtime)

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from converters.quantize.rules import activations, arithmetic, recurrent, reductions, same_scale, weighted
-from converters.quantize.rules.base import Rule
+from converters.quantize.rules import (
+    activations,
+    arithmetic,
+    lookup,
+    recurrent,
+    reductions,
+    same_scale,
+    weighted,
+)
+from converters.quantize.rules.base import Rule, looked_up
 
 if TYPE_CHECKING:
     from converters.graph.ir import GraphOperator
@@ -16,6 +24,10 @@ RULES: dict[str, Rule] = {kind: rule for family in _FAMILIES for kind, rule in f
 _TFLITE: dict[str, Rule] = {kind: rule for family in _FAMILIES for kind, rule in family.TFLITE.items()}
 
 
+CURVE = "CURVE"  # stands for operators that are a function of one tensor; no builtin
+_CURVE = looked_up(lookup.curve)
+
+
 def rule_of(operator: GraphOperator, runtime: str = "litert") -> Rule | None:
     """The rule for an operator, None where its type has no integer form.
 
@@ -23,6 +35,8 @@ def rule_of(operator: GraphOperator, runtime: str = "litert") -> Rule | None:
         operator: only its type matters.
         runtime: `litert`, or `tflite` for tflite-runtime.
     """
+    if operator.type == CURVE:
+        return _CURVE
     if runtime == "tflite" and operator.type in _TFLITE:
         return _TFLITE[operator.type]
     return RULES.get(operator.type)

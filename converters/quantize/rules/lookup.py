@@ -39,6 +39,11 @@ def unary(function: Unary) -> Expand:
     return expand
 
 
+def curve(expansion: Expansion) -> None:
+    """The function that a CURVE has among its options."""
+    look_up(expansion, _name(expansion, 0), expansion.outputs[0], expansion.operator.options["function"])
+
+
 def look_up(expansion: Expansion, source: str, made: str, function: Unary) -> None:
     """One tensor as the function of another, both of them quantised."""
     values = function(_values(expansion, source)[None], expansion.operator.options)
