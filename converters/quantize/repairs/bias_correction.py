@@ -106,10 +106,12 @@ def _shift(
         total += value
     source = _dequantised(made, read, total / len(values))
     patch = mean(graph, layer, source)
-    weights = _dequantised(made, operator.inputs[1], made.constant(operator.inputs[1]))
+    stated = made.tensors[operator.inputs[1] or ""].quantization
+    scale = 1.0 if stated is None else np.array(stated.scale)  # one for each output channel, or for all
+    weights = np.asarray(made.constant(operator.inputs[1]))
     bias = bias_name(operator)
     added = 0.0 if bias is None else _dequantised(made, bias, made.constant(bias))
-    return np.asarray(product(layer, weights, patch) + added - expected)
+    return np.asarray(product(layer, weights, patch) * scale + added - expected)
 
 
 def _take_back(made: Graph, operator: GraphOperator, shift: np.ndarray) -> None:

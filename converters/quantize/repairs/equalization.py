@@ -12,6 +12,7 @@ import numpy as np
 from attrs import frozen
 
 from converters.quantize.engine import Effect
+from converters.quantize.repairs.patches import blocks
 from converters.quantize.repairs.tied import groups
 from converters.quantize.repairs.weighted import (
     input_factors,
@@ -222,18 +223,20 @@ def _power(statistics: Statistics, name: str, span: np.ndarray) -> np.ndarray:
 
 def _reader(prepared: Prepared, layer: Weighted, channels: int, span: np.ndarray) -> Reader:
     """The layer's weights by output channel and channel of the group."""
-    weights = prepared.graph.tensors[layer.weights]
-    data = np.abs(np.moveaxis(np.asarray(weights.data, np.float64), layer.axis, 0))
-    outputs = len(data)
+    tensor = prepared.graph.tensors[layer.weights]
     size = prepared.graph.tensors[layer.input].shape[-1]
-    place = input_factors(layer, weights.shape, np.arange(size) % channels)
-    places = np.moveaxis(np.broadcast_to(place, weights.shape), layer.axis, 0).reshape(outputs, -1)
-    flat = (np.arange(outputs)[:, None] * channels + places).ravel()
-    data = data.reshape(outputs, -1)
-    norms = np.bincount(flat, (data**2).ravel(), outputs * channels).reshape(outputs, channels)
-    counts = np.bincount(flat, (data > 0).ravel(), outputs * channels).reshape(outputs, channels)
-    peaks = np.zeros((outputs, channels))
-    np.maximum.at(peaks.reshape(-1), flat, data.ravel())  # a view: the places are of the flat array
+    channel = input_factors(layer, tensor.shape, np.arange(size) % channels)
+    weights = np.moveaxis(np.asarray(tensor.data), layer.axis, 0)
+    places = np.moveaxis(np.broadcast_to(channel, tensor.shape), layer.axis, 0)
+    norms, peaks, counts = np.zeros((3, len(weights), channels))
+    for rows in blocks(weights.shape):
+        data = np.abs(weights[rows].astype(np.float64)).reshape(-1)
+        row = np.arange(len(weights[rows])).reshape(-1, *[1] * (weights.ndim - 1))
+        flat = (row * channels + places[rows]).reshape(-1)
+        part = norms[rows]
+        for made, values in ((norms, data**2), (counts, data > 0)):
+            made[rows] = np.bincount(flat, values, part.size).reshape(part.shape)
+        np.maximum.at(peaks[rows].reshape(-1), flat, data)  # a view: the places are of the flat array
     return Reader(norms, peaks, counts, span, separate=layer.type == "DEPTHWISE_CONV_2D")
 
 

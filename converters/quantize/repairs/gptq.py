@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from converters.quantize.repairs.patches import blocks
+
 DAMPING = 0.01  # of the mean of the Hessian's diagonal, added to it: section 3.3, step 3
 BLOCK = 128  # columns whose error is handed on to the rest at once: section 3.3, step 2
 SWEEPS = 10  # of coordinate descent, at most
@@ -82,7 +84,10 @@ def descended(
 
 def nearest(weights: np.ndarray, scale: np.ndarray, most: int) -> np.ndarray:
     """Each weight's nearest integer: int8 in the weights' shape, one step for each row."""
-    return np.asarray(np.clip(np.rint(weights / scale[:, None]), -most, most).astype(np.int8))
+    found = np.empty(weights.shape, np.int8)
+    for rows in blocks(weights.shape):
+        found[rows] = np.clip(np.rint(weights[rows] / scale[rows, None]), -most, most)
+    return found
 
 
 def loss(weights: np.ndarray, scale: np.ndarray, hessian: np.ndarray, integers: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from converters.graph.ir import Graph
     from converters.quantize.repairs.weighted import Weighted
 
+AT_ONCE = 1 << 20  # weights that are worked on in double precision
 READABLE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -106,19 +108,28 @@ def mean(graph: Graph, layer: Weighted, array: np.ndarray) -> np.ndarray:
 
 
 def product(layer: Weighted, weights: np.ndarray, patch: np.ndarray) -> np.ndarray:
-    """The output, without bias and activation, where `patch` (float64[taps, C]) is read: float64[O]."""
+    """The output, without bias and activation, where `patch` (float64[taps, C]) is read: float64[O].
+
+    `weights` may be float32 or int8, and are taken a part at a time.
+    """
     if layer.type == "DEPTHWISE_CONV_2D":
         taps = weights.astype(np.float64).reshape(len(patch), -1)
         return np.asarray((taps * np.repeat(patch, taps.shape[1] // patch.shape[1], axis=1)).sum(axis=0))
-    outputs = len(weights)
-    columns = weights.astype(np.float64).reshape(outputs, len(patch), -1)
-    groups = patch.shape[1] // columns.shape[2]
-    split = patch.reshape(len(patch), groups, -1)
-    return np.asarray(
-        np.einsum(
-            "gotc,tgc->go", columns.reshape(groups, outputs // groups, *columns.shape[1:]), split
-        ).ravel()
-    )
+    outputs, inputs = len(weights), weights.shape[-1]
+    groups = patch.shape[1] // inputs
+    made = np.empty(outputs)
+    for rows in blocks(weights.shape):
+        group = np.arange(outputs)[rows] * groups // outputs
+        split = patch.reshape(len(patch), groups, inputs)[:, group].swapaxes(0, 1)
+        part = weights[rows].reshape(len(split), len(patch), inputs)
+        made[rows] = np.einsum("otc,otc->o", part, split)
+    return made
+
+
+def blocks(shape: tuple[int, ...]) -> list[slice]:
+    """Rows of weights of this shape, so many at a time that few of them are copied at once."""
+    step = max(1, AT_ONCE // max(1, math.prod(shape[1:])))
+    return [slice(start, start + step) for start in range(0, shape[0], step)]
 
 
 def _drawn(count: int, rows: int, generator: np.random.Generator) -> np.ndarray:

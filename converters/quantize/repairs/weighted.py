@@ -68,7 +68,7 @@ def scaled_outputs(layer: Weighted, weights: np.ndarray, factor: np.ndarray) -> 
     """The weights with output channel `o` multiplied by `factor[o]`."""
     lined = [1] * weights.ndim
     lined[layer.axis] = -1
-    return np.asarray(weights * factor.reshape(lined), np.float32)
+    return np.asarray(weights * factor.reshape(lined).astype(np.float32), np.float32)
 
 
 def scaled_inputs(layer: Weighted, weights: np.ndarray, factor: np.ndarray) -> np.ndarray:
@@ -77,7 +77,8 @@ def scaled_inputs(layer: Weighted, weights: np.ndarray, factor: np.ndarray) -> n
     `factor` has one value for each channel of the input tensor; the rows of a FULLY_CONNECTED may hold
     several of its last axis.
     """
-    return np.asarray(weights * input_factors(layer, weights.shape, factor), np.float32)
+    lined = input_factors(layer, weights.shape, factor.astype(np.float32))
+    return np.asarray(weights * lined, np.float32)
 
 
 def input_factors(layer: Weighted, shape: tuple[int, ...], factor: np.ndarray) -> np.ndarray:
