@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import define, field, frozen
@@ -10,6 +11,7 @@ from attrs import define, field, frozen
 from converters.quantize.culprits import Option
 
 FEW = 12  # members of a set, and options beside it, that are exchanged: the worst worth their cost, the best
+DOUBTFUL = 4  # choices that are tried although they promise less than one that was too little
 
 
 @frozen
@@ -28,12 +30,12 @@ class Choice:
     @property
     def gain(self) -> float:
         """The share of the output error that should go with all of them, if effects only added up."""
-        return sum(option.gain for option in self.options)
+        return math.fsum(option.gain for option in self.options)
 
     @property
     def extra_ns(self) -> float:
         """What all of them should cost."""
-        return sum(option.extra_ns for option in self.options)
+        return math.fsum(option.extra_ns for option in self.options)
 
     @property
     def exceptions(self) -> dict[str, str]:
@@ -56,6 +58,7 @@ class Refinement:
     all: tuple[Option, ...]
     short: float = 0.0
     seen: set[Choice] = field(factory=set)
+    doubtful: int = 0
 
     def learn(self, choice: Choice, *, met: bool, slow: bool = False) -> None:
         """What came of a choice: whether it met the goal, or was too slow to be asked."""
@@ -66,16 +69,24 @@ class Refinement:
             self.short = max(self.short, choice.gain)
 
     def following(self) -> Choice | None:
-        """The cheapest neighbour that should meet the goal too: most gain among those about as cheap."""
+        """The cheapest neighbour that should meet the goal too.
+
+        Where none should, for a few times the one that should miss it least: the gains are guesses.
+        """
         cheaper = [
             choice
-            for choice in set(_neighbours(self.kept, self.all))
-            if choice not in self.seen
-            and choice.options
-            and choice.extra_ns < self.kept.extra_ns
-            and choice.gain > self.short
+            for choice in sorted(
+                set(_neighbours(self.kept, self.all)), key=lambda one: sorted(one.exceptions)
+            )
+            if choice not in self.seen and choice.options and choice.extra_ns < self.kept.extra_ns
         ]
-        return min(cheaper, key=lambda one: (one.extra_ns, -one.gain, sorted(one.exceptions)), default=None)
+        promising = [choice for choice in cheaper if choice.gain > self.short]
+        if promising:
+            return min(promising, key=lambda one: (one.extra_ns, -one.gain))
+        self.doubtful += 1
+        if self.doubtful > DOUBTFUL:
+            return None
+        return max(cheaper, key=lambda one: (one.gain, -one.extra_ns), default=None)
 
 
 def _neighbours(kept: Choice, options: Sequence[Option]) -> Iterator[Choice]:

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from converters.quantize.choices import Choice, Refinement
+from converters.quantize.choices import DOUBTFUL, Choice, Refinement
 from converters.quantize.culprits import Option, culprits, look, options, ordered
 from converters.quantize.engine import Layer, LayerError
 from converters.quantize.groups import Group, extra_ns, grouped, joined, suspected
@@ -162,6 +162,11 @@ def test_cheaper_choices_come_in_order():
     assert Choice.of([a, d]) == known.following()  # 0.5 for 110
     known.learn(Choice.of([a, d]), met=True)
     assert Choice.of([a, d]) == known.kept
+    assert Choice.of([b, d]) == known.following()  # nothing promises enough: the most of what is cheaper
+    for _ in range(DOUBTFUL):
+        doubtful = known.following()
+        if doubtful is not None:
+            known.learn(doubtful, met=False)
     assert None is known.following()
     slow = Refinement(Choice.of([a, b]), found)
     slow.learn(Choice.of([a, d]), met=False, slow=True)

@@ -29,7 +29,7 @@ def test_the_metric_decides_where_it_can():
 
 
 def test_the_output_error_decides_elsewhere():
-    """In pairs: a small difference that every sample shows counts, a great one of one sample does not."""
+    """In pairs: a small difference in every sample counts, a great one in a single sample does not."""
     one = _tried()
     assert better(_tried(errors=(0.09, 0.19, 0.29)), one)
     assert not better(_tried(errors=(0.11, 0.21, 0.0)), one)
