@@ -20,7 +20,7 @@ from edge_sdk.saving import SEARCH_FILE, TEXT_FILE
 def test_what_was_said_of_another_bundle_goes(
     make_model: Callable[..., Path], tmp_path: Path, write: Callable[..., Bundle], stale: set[str]
 ) -> None:
-    """A new bundle in the folder takes away the signature and the report of the one before; the rest stays."""
+    """A new bundle takes the signature and the report of the one before away, and nothing else."""
     model = pipeline.load(make_model())
     conversion = pipeline.convert(model, pipeline.plan(model, "null"))
     folder = tmp_path / "kept"
