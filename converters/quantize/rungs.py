@@ -15,7 +15,7 @@ from converters.quantize.choices import Choice, Refinement
 from converters.quantize.culprits import Option, ordered
 from converters.quantize.scheme import Scheme
 from converters.quantize.search import Goal
-from converters.quantize.trials import NEAR_PLAIN, TIE, Tried, Try, better, fastest, meets
+from converters.quantize.trials import NEAR_ENOUGH, NEAR_PLAIN, TIE, Tried, Try, better, fastest, meets
 
 Rung = Generator[Try, Tried, None]
 
@@ -56,7 +56,10 @@ def no_gain(space: Space, history: Sequence[Tried]) -> tuple[str, ...]:
 def done(space: Space, history: Sequence[Tried]) -> bool:
     """Whether the goal is met by a candidate that is about as fast as plain int8."""
     best = fastest(history, space.goal)
-    return best is not None and best.latency <= NEAR_PLAIN * history[0].latency
+    if best is None:
+        return False
+    near = NEAR_PLAIN if best.scheme.exceptions or best.scheme.precision != "int8" else NEAR_ENOUGH
+    return best.latency <= near * history[0].latency
 
 
 def base(history: Sequence[Tried]) -> Tried | None:

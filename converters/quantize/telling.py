@@ -55,6 +55,9 @@ def stopping(history: Sequence[Tried], goal: Goal) -> str:
         return "nothing that is quantised meets the goal"
     if best.latency <= NEAR_PLAIN * history[0].latency:
         return f"candidate {best.number} meets the goal and is as fast as plain int8"
+    if best.scheme.precision == "int8" and not best.scheme.exceptions:
+        more = best.latency / history[0].latency
+        return f"candidate {best.number} meets the goal in {more:.2f} times plain int8's latency"
     return f"candidate {best.number} meets the goal, and nothing that was left to try promised to be faster"
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CONFIDENT = 1.645  # standard errors: one-sided 95 % of a normal distribution
 TIE = 1.02  # latencies this near are the same: two measurements of one model differ as much
 NEAR_PLAIN = 1.05  # a candidate this near to plain int8's latency is not worth beating
+NEAR_ENOUGH = (
+    1.25  # nor this near, if no layer has more precision: what islands would save here, a device may not
+)
 
 
 @frozen

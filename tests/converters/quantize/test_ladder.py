@@ -170,6 +170,25 @@ def test_one_scheme_alone():
     assert "only this was asked for" == search.stopped
 
 
+@pytest.mark.parametrize(("slower", "ends"), [(1.2, True), (1.4, False)])
+def test_a_repair_that_costs(slower: float, ends: bool):
+    """A repaired int8 model that takes a little longer ends the search, one that takes much longer does not."""
+    problem = evolve(
+        HARD, repairs={"split_heads": (0.0,) * len(HARD.errors)}, ranges={"minmax": HARD.ranges["minmax"]}
+    )
+    problem = evolve(problem, together={}, edges=(0.0,) * len(HARD.edges))
+
+    class Costly(FakeBench):
+        def cost(self, artifact):
+            return round(super().cost(artifact) * (slower if "split_heads" in artifact.data.decode() else 1))
+
+    search = searched(problem, bench=Costly(problem))
+    assert search.met
+    assert ends == (len(search.candidates) == 2)
+    if ends:
+        assert "candidate 2 meets the goal in 1.20 times plain int8's latency" == search.stopped
+
+
 def test_progress_can_be_read():
     """Every candidate is told in words as it comes out."""
     said = []
