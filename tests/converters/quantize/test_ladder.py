@@ -172,7 +172,7 @@ def test_one_scheme_alone():
 
 @pytest.mark.parametrize(("slower", "ends"), [(1.2, True), (1.4, False)])
 def test_a_repair_that_costs(slower: float, ends: bool):
-    """A repaired int8 model that takes a little longer ends the search, one that takes much longer does not."""
+    """A repaired int8 model that takes a little longer ends the search, one much slower does not."""
     problem = evolve(
         HARD, repairs={"split_heads": (0.0,) * len(HARD.errors)}, ranges={"minmax": HARD.ranges["minmax"]}
     )
