@@ -89,19 +89,39 @@ def ceiling(space: Space, history: Sequence[Tried]) -> tuple[int | None, str]:
 
 
 def without_exceptions(space: Space, history: Sequence[Tried]) -> Rung:
-    """Plain int8, then other ranges, then each repair alone, then those that helped together."""
+    """Plain int8, then all repairs at once, other ranges, and single repairs.
+
+    Repairs help each other: of a network of the usual kind equalisation alone gains little, with biases
+    corrected after it a good deal. So all come first, and what one of them spoils shows where it is left out.
+    """
     first = yield Try("plain int8", plain(space))
     if done(space, history) or first.judgement is None:
         return
-    for method in space.ranges[1:]:
-        yield Try(f"ranges: {method}", evolve(first.scheme, ranges=method))
+    if len(space.repairs) > 1:
+        yield _repaired(first.scheme, space.repairs)
         if done(space, history):
             return
     start = base(history) or first
+    for method in space.ranges[1:]:
+        yield Try(f"ranges: {method}", evolve(start.scheme, ranges=method))
+        if done(space, history):
+            return
+    start = base(history) or first
+    if start.scheme.repairs:
+        for repair in space.repairs:
+            yield _repaired(start.scheme, [one for one in space.repairs if one != repair])
+            if done(space, history):
+                return
+    else:
+        yield from _one_by_one(space, history, start)
+
+
+def _one_by_one(space: Space, history: Sequence[Tried], start: Tried) -> Rung:
+    """Each repair alone, then those that helped together, the most helpful first."""
     helped: list[tuple[float, str]] = []
     most = start
     for repair in space.repairs:
-        tried = yield Try(f"repair: {repair}", evolve(start.scheme, repairs=(repair,)))
+        tried = yield _repaired(start.scheme, (repair,))
         if done(space, history):
             return
         if better(tried, start):
@@ -110,11 +130,17 @@ def without_exceptions(space: Space, history: Sequence[Tried]) -> Rung:
     for _, repair in sorted(helped):
         if repair in most.scheme.repairs:
             continue
-        together = tuple(one for one in space.repairs if one in (*most.scheme.repairs, repair))
-        tried = yield Try(f"repairs: {' + '.join(together)}", evolve(start.scheme, repairs=together))
+        tried = yield _repaired(
+            start.scheme, [one for one in space.repairs if one in (*most.scheme.repairs, repair)]
+        )
         if done(space, history):
             return
         most = tried if better(tried, most) else most
+
+
+def _repaired(scheme: Scheme, repairs: Sequence[str]) -> Try:
+    said = f"repair{'s' * (len(repairs) != 1)}: {' + '.join(repairs)}"
+    return Try(said, evolve(scheme, repairs=tuple(repairs)))
 
 
 def with_exceptions(space: Space, history: Sequence[Tried], start: Tried, options: Sequence[Option]) -> Rung:

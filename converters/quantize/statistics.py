@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field, frozen
@@ -72,14 +73,14 @@ def collect(graph: Graph, calibration: Calibration, progress: Progress, *, cache
         QuantizationError: LiteRT cannot run the graph, or a tensor holds NaN.
     """
     from converters.graph.write import write
-    from converters.quantize import cache
+    from converters.quantize import cache as caches
     from converters.quantize.calibration import Digest
 
     data = write(graph)
-    kept = cache.default() if cached and calibration.digest is not None else None
+    kept = caches.default() if cached and calibration.digest is not None else None
     if kept is None or calibration.digest is None:
         return _collected(graph, data, calibration, progress)
-    key = cache.key(data, calibration.digest)
+    key = caches.key(data, calibration.digest)
     found = kept.load(key)
     if found is not None:
         progress("calibrating", found.samples, found.samples)
@@ -189,8 +190,7 @@ def _channels(array: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray,
     """
     import numpy as np
 
-    rows = array.size // channels
-    joined = max(n for n in range(1, max(1, _REDUCED_AT_ONCE // channels) + 1) if rows % n == 0)
+    joined = _joined(array.size // channels, channels)
     wide = array.reshape(-1, joined * channels)
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and Inf are looked for in what comes out
         return (
@@ -200,6 +200,13 @@ def _channels(array: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray,
         )
 
 
+@cache
+def _joined(rows: int, channels: int) -> int:
+    """How many rows are reduced as one."""
+    return max(n for n in range(1, max(1, _REDUCED_AT_ONCE // channels) + 1) if rows % n == 0)
+
+
+@cache
 def _step(shape: tuple[int, ...]) -> int:
     """Every how manieth value is counted: coprime to all sizes, so that every channel has its turn."""
     size = math.prod(shape)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WARM_UP_SECONDS = 0.05  # and at least two runs, as the first allocates
 TURN_SECONDS = 0.01  # a turn is as many runs as fit, at least one: the other's weights leave the caches
 LEAST_TURNS = 7
-LEAST_SECONDS = 0.4  # of turns of both together
+LEAST_SECONDS = 0.2  # of turns of both together
 MOST_SECONDS = 4.0  # but in any case three turns
 
 
