@@ -24,8 +24,8 @@ class Choice:
     def of(cls, options: Iterable[Option]) -> Choice:
         """Of several options for one group the last counts; one that is part of another does not."""
         last = {option.group.key: option for option in options}.values()
-        layers = {option: set(option.group.layers) for option in last}
-        return cls(frozenset(one for one in last if not any(layers[one] < layers[other] for other in last)))
+        joint = [option.group.names for option in last if len(option.group.layers) > 1]
+        return cls(frozenset(one for one in last if not any(one.group.names < other for other in joint)))
 
     @property
     def gain(self) -> float:

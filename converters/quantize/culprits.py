@@ -36,7 +36,7 @@ class Gains:
         return self.shares.get((group.key, precision))
 
 
-@frozen
+@frozen(eq=False)  # as groups
 class Option:
     """A group in another precision: the share of the output error that is gained by it, and what it costs."""
 
@@ -93,7 +93,7 @@ def _more_than_parts(
     pair: Group, groups: Sequence[Group], shares: Mapping[tuple[str, str], float], step: str
 ) -> bool:
     """Whether groups together gain clearly more than each of them does alone."""
-    parts = [group for group in groups if set(group.layers) <= set(pair.layers)]
+    parts = [group for group in groups if group.names <= pair.names]
     alone = sum(max(0.0, shares.get((part.key, step), 0.0)) for part in parts)
     return shares.get((pair.key, step), 0.0) > alone + TOGETHER
 

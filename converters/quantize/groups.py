@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from attrs import frozen
 
@@ -12,16 +13,21 @@ SWITCH = 0.01  # of plain int8's latency: what changing to another precision and
 SEEN = 0.1  # of plain int8's latency: a difference that a few runs tell from noise
 
 
-@frozen
+@frozen(eq=False)  # compared as objects, which each is made once: many are, in sets
 class Group:
     """Layers that are cut out of an int8 model together, in execution order."""
 
     layers: tuple[Layer, ...]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The same text for groups of the same layers."""
         return " ".join(layer.name for layer in self.layers)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Of its layers."""
+        return frozenset(layer.name for layer in self.layers)
 
     @property
     def label(self) -> str:
