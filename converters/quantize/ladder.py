@@ -18,7 +18,7 @@ from converters.quantize.groups import Group, extra_ns, grouped
 from converters.quantize.scheme import Scheme
 from converters.quantize.search import Culprit, Search
 from converters.quantize.telling import lacking, reported, stopping
-from converters.quantize.trials import Tried, Try, fastest, nearest
+from converters.quantize.trials import Tried, Try, fastest, gainful, nearest
 from device_agent.errors import QuantizationError
 
 if TYPE_CHECKING:
@@ -73,8 +73,11 @@ def run(
     else:
         stopped, found = _search(done, goal, io)
     history = done.history
-    met = fastest(history, goal)
-    best = met or nearest(history, goal)
+    # float32 is tried to say what it would keep; who asks for a quantised model is not given another
+    float_ns = done.latencies.get("float32") if "float32" in engine.steps else None
+    asked = history if only is not None else gainful(history, float_ns)
+    met = fastest(asked, goal)
+    best = met or nearest(asked, goal) or nearest(history, goal)
     if best is None:
         raise QuantizationError(
             "no candidate could be built and judged",
@@ -94,8 +97,8 @@ def run(
         candidates=reported(history, best, metric, goal),
         best=best.number,
         met=met is not None,
-        stopped=stopped or stopping(history, goal),
-        lacks="" if met is not None else lacking(best, metric, goal),
+        stopped=stopped or stopping(history, met, goal),
+        lacks="" if met is not None else lacking(best, history, metric, goal),
         culprits=found,
         errors=plain_errors if best is history[0] else done.layer_errors(best),
         seconds=budget.spent,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from converters.quantize.scheme import Scheme
 from converters.quantize.search import Candidate, Goal
-from converters.quantize.trials import NEAR_PLAIN, Tried, fastest, meets
+from converters.quantize.trials import NEAR_PLAIN, Tried, meets
 
 if TYPE_CHECKING:
     from converters.quantize.metrics.base import Metric
@@ -44,15 +44,13 @@ def reported(history: Sequence[Tried], best: Tried, metric: Metric, goal: Goal) 
     )
 
 
-def stopping(history: Sequence[Tried], goal: Goal) -> str:
-    """Why a search that no budget ended has ended."""
-    best = fastest(history, goal)
+def stopping(history: Sequence[Tried], best: Tried | None, goal: Goal) -> str:
+    """Why a search that no budget ended has ended, with `best` or without one that meets the goal."""
     if best is None:
-        return "everything it knows was tried"
+        some = any(meets(tried, goal) for tried in history)
+        return "nothing that is quantised meets the goal" if some else "everything it knows was tried"
     if best is history[0]:
         return "plain int8 meets the goal"
-    if best.scheme.precision == "float32":
-        return "nothing that is quantised meets the goal"
     if best.latency <= NEAR_PLAIN * history[0].latency:
         return f"candidate {best.number} meets the goal and is as fast as plain int8"
     if best.scheme.precision == "int8" and not best.scheme.exceptions:
@@ -61,8 +59,16 @@ def stopping(history: Sequence[Tried], goal: Goal) -> str:
     return f"candidate {best.number} meets the goal, and nothing that was left to try promised to be faster"
 
 
-def lacking(best: Tried, metric: Metric, goal: Goal) -> str:
-    """What the best candidate of a search that missed its goal is short of."""
+def lacking(best: Tried, history: Sequence[Tried], metric: Metric, goal: Goal) -> str:
+    """What the best candidate of a search that missed its goal is short of, and whether float32 is not."""
+    said = _short(best, metric, goal)
+    if any(meets(tried, goal) for tried in history):
+        said += "; float32 keeps it: `--precision float32`"
+    return said
+
+
+def _short(best: Tried, metric: Metric, goal: Goal) -> str:
+    """What a candidate is short of the goal."""
     judged = best.judgement
     if judged is None:
         return "it could not be judged"
@@ -88,10 +94,12 @@ def _reason(tried: Tried, best: Tried, history: Sequence[Tried], metric: Metric,
             if meets(tried, goal)
             else "the nearest to the goal of all tried"
         )
+    elif meets(tried, goal) and not meets(best, goal):
+        said = "meets the goal, and gains nothing over float32"
     elif meets(tried, goal):
         said = f"meets the goal in {_ms(tried)}, candidate {best.number} is as good in {_ms(best)}"
     else:
-        said = lacking(tried, metric, goal)
+        said = _short(tried, metric, goal)
     changed = [effect for effect in tried.effects if effect.changed]
     if tried.effects and not changed:
         said += "; it found nothing to repair"

@@ -135,6 +135,17 @@ def meets(tried: Tried, goal: Goal) -> bool:
     return judged is not None and (judged.proven if goal.prove else judged.within)
 
 
+def gainful(history: Sequence[Tried], float_ns: int | None) -> list[Tried]:
+    """The candidates that gain something over the float model.
+
+    Float32 itself does not, nor what is as slow because all that takes time in it is float; that can be told
+    only where float32 is clearly slower than plain int8, which comes first.
+    """
+    told = float_ns is not None and float_ns > NEAR_PLAIN * history[0].latency
+    limit = float_ns / TIE if float_ns is not None and told else math.inf
+    return [tried for tried in history if tried.scheme.precision != "float32" and not tried.latency > limit]
+
+
 def better(one: Tried, other: Tried) -> bool:
     """Whether `one` is more accurate than `other`, beyond noise.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ from converters.quantize.engine import Built, Effect, Layer, LayerError
 from converters.quantize.metrics.base import Evaluation, Judgement
 from converters.quantize.scheme import Scheme
 from converters.quantize.search import Goal, Search
-from converters.quantize.trials import Look, Measured
+from converters.quantize.trials import TIE, Look, Measured
 from device_agent.errors import QuantizationError
 
 SAMPLES = 200
@@ -262,8 +263,12 @@ def searched(
 
 
 def optimum(problem: Problem) -> tuple[int | None, int]:
-    """The least latency of an int8 scheme with or without exceptions that meets the goal, and how many do."""
+    """The least latency of an int8 scheme with or without exceptions that meets the goal, and how many do.
+
+    One that is no faster than float32 is no gain.
+    """
     best, meeting = None, 0
+    worth = problem.cost(Scheme("float32", "float")) / TIE if "float32" in problem.steps else math.inf
     names = [f"layer{i}" for i in range(len(problem.errors))]
     subsets = [
         combination
@@ -274,9 +279,9 @@ def optimum(problem: Problem) -> tuple[int | None, int]:
         for given in itertools.product(("int8", *problem.steps), repeat=len(names)):
             exceptions = {name: one for name, one in zip(names, given, strict=True) if one != "int8"}
             scheme = Scheme("int8", exceptions=exceptions, ranges=ranges, repairs=repairs)
-            if problem.drop(scheme) <= problem.max_drop:
+            cost = problem.cost(scheme)
+            if cost < worth and problem.drop(scheme) <= problem.max_drop:
                 meeting += 1
-                cost = problem.cost(scheme)
                 best = cost if best is None or cost < best else best
     return best, meeting
 

@@ -81,15 +81,17 @@ def test_a_missed_goal_is_no_error():
     assert search.culprits == ()
 
 
-def test_float32_is_the_end():
-    """Where nothing quantised meets the goal the float model does, if an engine may use it."""
-    problem = evolve(HARD, max_drop=0.0, steps=("float32",), steepness=5000.0)
+def test_float32_is_no_result():
+    """Where nothing quantised meets the goal it is missed, and what float32 would keep is said."""
+    problem = evolve(HARD, max_drop=0.0, steps=("float32",), steepness=5000.0, rest=(0.3,) * len(HARD.errors))
     search = searched(problem)
     best = search.candidates[search.best - 1]
-    assert search.met
-    if best.scheme.precision == "float32":
-        assert "nothing that is quantised meets the goal" == search.stopped
-        assert "float" == best.scheme.io
+    assert not search.met
+    assert "float32" != best.scheme.precision
+    assert "nothing that is quantised meets the goal" == search.stopped
+    assert search.lacks.endswith("; float32 keeps it: `--precision float32`")
+    gain = {one.step: one.reason.split(";")[0] for one in search.candidates}
+    assert "meets the goal, and gains nothing over float32" == gain[f"float32 for {len(HARD.errors)} layers"]
     integer_only = searched(evolve(problem, steps=("int16x8",), rest=(0.3,) * len(HARD.errors)))
     assert not integer_only.met
     assert "all int16x8" == integer_only.candidates[-1].step
@@ -103,7 +105,7 @@ def test_what_cannot_be_built_is_told():
     refused = {one.step: one.reason for one in search.candidates if one.value is None}
     assert "cannot be built: this has no such kernel" == refused["repair: equalization"]
     assert "cannot be built: this has no such kernel" == refused["all int16x8"]
-    assert search.met
+    assert "float32" == search.candidates[-1].step
 
 
 def test_nothing_can_be_built():
