@@ -1,5 +1,6 @@
 """A search on real samples, with the real engine: from a model and data to a scheme."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,11 @@ SAMPLES = 64
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """Three convolutions and a classifier; the second one's channels differ by a factor of a thousand."""
+    """Five convolutions and a classifier; the second one's channels differ by a factor of a thousand."""
     rng = np.random.default_rng(0)
     constants, nodes, at = {}, [], "x"
-    for place, channels in enumerate((8, 8, 8)):
-        weights = rng.normal(0, 0.3, (channels, 3 if place == 0 else 8, 3, 3)).astype(np.float32)
+    for place, (given, channels) in enumerate(pairwise((3, 8, 8, 8, 48, 48))):  # the last two: most of the work
+        weights = rng.normal(0, (2 / (9 * given)) ** 0.5, (channels, given, 3, 3)).astype(np.float32)
         if place == 1:
             weights *= np.logspace(0, -3, channels, dtype=np.float32).reshape(-1, 1, 1, 1)
         if place == 2:
@@ -38,7 +39,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Model:
         nodes.append(helper.make_node("Conv", [at, f"w{place}"], [f"c{place}"], pads=[1, 1, 1, 1]))
         nodes.append(helper.make_node("Relu", [f"c{place}"], [f"r{place}"]))
         at = f"r{place}"
-    constants["wf"] = rng.normal(0, 0.3, (8, 4)).astype(np.float32)
+    constants["wf"] = rng.normal(0, 0.3, (48, 4)).astype(np.float32)
     nodes.append(helper.make_node("GlobalAveragePool", [at], ["p"]))
     nodes.append(helper.make_node("Flatten", ["p"], ["f"]))
     nodes.append(helper.make_node("MatMul", ["f", "wf"], ["y"]))
@@ -86,7 +87,7 @@ def test_a_layer_that_int8_cannot_hold(net: Model, samples: Calibration, validat
     assert len(built.artifact.data) == best.size_bytes
     errors = [error.layer for error in search.errors]
     assert errors == [error.layer for error in search.plain_errors]
-    assert search.plain_errors[-1].snr_db < 10
+    assert search.plain_errors[-1].snr_db < 20
     assert search.count == SAMPLES
 
 
