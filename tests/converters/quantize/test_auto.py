@@ -29,7 +29,9 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Five convolutions and a classifier; the second one's channels differ by a factor of a thousand."""
     rng = np.random.default_rng(0)
     constants, nodes, at = {}, [], "x"
-    for place, (given, channels) in enumerate(pairwise((3, 8, 8, 8, 48, 48))):  # the last two: most of the work
+    for place, (given, channels) in enumerate(
+        pairwise((3, 8, 8, 8, 48, 48))
+    ):  # the last two: most of the work
         weights = rng.normal(0, (2 / (9 * given)) ** 0.5, (channels, given, 3, 3)).astype(np.float32)
         if place == 1:
             weights *= np.logspace(0, -3, channels, dtype=np.float32).reshape(-1, 1, 1, 1)
