@@ -70,13 +70,11 @@ def find(
         QuantizationError: nothing could be built.
     """
     from converters.quantize import auto
-    from converters.quantize.evaluate import check_labels
-    from converters.quantize.metrics import open_metric
+    from converters.quantize.metrics.choice import choose
 
     asked = plan.recipe.accuracy or Accuracy()
     judged = validation or on_calibration(calibration)
-    metric = open_metric(asked.metric or default_metric(model, labelled=judged.labels is not None), model)
-    check_labels(metric, judged)
+    metric, why = choose(asked.metric, model, judged)
     goal = Goal(
         max_drop=asked.max_drop or 0.0,
         confidence=asked.confidence,
@@ -95,7 +93,7 @@ def find(
         journal=resume, progress=progress, io=plan.recipe.io, only=only,
         usual_drop=asked.max_drop is None,
     )  # fmt: skip
-    search = evolve(search, notes=(*search.notes, *_notes(metric, judged, validation)))
+    search = evolve(search, notes=(*search.notes, *_notes(metric, why, asked, judged, validation)))
     return Found(search, built, _made(plan, search, asked))
 
 
@@ -109,32 +107,6 @@ def on_calibration(calibration: Calibration) -> Validation:
         calibration.source, count, lambda: islice(calibration.samples(), 0, step * count, step)
     )
     return Validation(samples=samples, labels=None, source=calibration.source, count=count)
-
-
-def default_metric(model: Model, *, labelled: bool) -> str:
-    """The metric where a user names none: by the outputs' shapes, and whether there are labels.
-
-    Raises:
-        InvalidRequest: there are labels, and the outputs do not look like class scores.
-    """
-    inputs = {spec.shape for spec in model.inputs}
-    # as in fidelity.compare: an autoencoder's output has its input's shape
-    classes = [
-        spec
-        for spec in model.outputs
-        if len(spec.shape) == 2 and spec.shape[1] >= 2 and spec.shape not in inputs
-    ]
-    if not labelled:
-        return "agreement" if classes else "snr"
-    if len(classes) == 1 and len(model.outputs) == 1:
-        return "top1"
-    shapes = ", ".join(f"{spec.name}{list(spec.shape)}" for spec in model.outputs)
-    raise InvalidRequest(
-        "there are labels, and what they say of the outputs is not known",
-        where=model.path.name,
-        got=shapes,
-        next_step="Name the metric: `--metric map`, mae, auc, wer or module:function.",
-    )
 
 
 class Limited:
@@ -227,8 +199,12 @@ def _made(plan: Plan, search: Search, asked: Accuracy) -> Plan:
     return carried_out(plan, recipe, others)
 
 
-def _notes(metric: Metric, judged: Validation, given: Validation | None) -> tuple[str, ...]:
+def _notes(
+    metric: Metric, why: str, asked: Accuracy, judged: Validation, given: Validation | None
+) -> tuple[str, ...]:
     notes: tuple[str, ...] = judged.notes
+    if asked.metric is None:
+        notes += (f"judged by {metric.name}: {why}",)
     if not metric.labelled:
         notes += (
             f"{metric.name} compares with the float model, not with labels: it is no accuracy by itself",

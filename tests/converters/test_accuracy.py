@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from converters import registry
-from converters.accuracy import Limited, check_fallbacks, default_metric, on_calibration
+from converters.accuracy import Limited, check_fallbacks, on_calibration
 from converters.model import Model
 from converters.partition.planner import carried_out, plan
 from converters.partition.types import Recipe
@@ -19,8 +19,7 @@ from converters.quantize.metrics import open_metric
 from converters.quantize.scheme import Scheme
 from converters.quantize.search import Goal
 from converters.shaping import Shaping
-from device_agent.bundle import TensorSpec
-from device_agent.errors import InvalidRequest, QuantizationError
+from device_agent.errors import QuantizationError
 from targets.schema import load_target
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits"
@@ -29,33 +28,6 @@ DIGITS = Path(__file__).resolve().parents[2] / "examples/digits"
 @pytest.fixture(scope="module")
 def model() -> Model:
     return registry.reader("onnx").read(DIGITS / "digits.onnx", Shaping())
-
-
-def shaped(model: Model, *outputs: tuple[int, ...]) -> Model:
-    specs = tuple(TensorSpec(f"y{index}", "float32", shape) for index, shape in enumerate(outputs))
-    return attrs.evolve(model, outputs=specs)
-
-
-@pytest.mark.parametrize(
-    ("outputs", "labelled", "metric"),
-    [
-        (((1, 10),), True, "top1"),
-        (((1, 10),), False, "agreement"),
-        (((1, 1, 8, 8),), False, "snr"),  # as its input: an autoencoder's
-        (((1, 1),), False, "snr"),
-        (((1, 10), (1, 4)), False, "agreement"),
-    ],
-)
-def test_the_metric_where_none_is_named(model, outputs, labelled, metric):
-    """Class scores are compared by their class, other outputs by their noise."""
-    assert metric == default_metric(shaped(model, *outputs), labelled=labelled)
-
-
-@pytest.mark.parametrize("outputs", [((1, 1),), ((1, 10), (1, 4))])
-def test_labels_that_could_mean_anything(model, outputs):
-    """Where outputs do not look like one set of scores, labels need a metric that is named."""
-    with pytest.raises(InvalidRequest, match=r"what they say of the outputs is not known.*--metric"):
-        default_metric(shaped(model, *outputs), labelled=True)
 
 
 def test_judged_on_some_of_the_calibration_samples():

@@ -21,7 +21,8 @@ def choose(name: str | None, model: Model, validation: Validation) -> tuple[Metr
     """The metric of that name, or the one that fits the model and its labels, and why it is that one.
 
     Without a name: `top1` for class indices and class scores, `auc` for 0 and 1 and an autoencoder, `map` for
-    boxes, `mae` for quantities like the output; without labels `agreement` for class scores, else `snr`.
+    boxes, `mae` for quantities like the output; without labels `agreement` where the one output is class
+    scores, else `snr`.
 
     Raises:
         MetricError: the metric cannot judge the model, needs labels that are not there, or the labels suggest
@@ -33,11 +34,10 @@ def choose(name: str | None, model: Model, validation: Validation) -> tuple[Metr
         check_labels(metric, validation)
         return metric, "asked for" if metric.labelled else f"asked for; {AGAINST}"
     if validation.labels is None:
-        for guess in ("agreement", "snr"):
-            if guess == "snr" or _has_scores(model):
-                return open_metric(guess, model), AGAINST
-    label = next(validation.labels()) if validation.labels is not None else None
-    guess, why = _suggested(label, model)
+        # of several outputs none is left unjudged
+        alone = len(model.outputs) == 1 and _has_scores(model)
+        return open_metric("agreement" if alone else "snr", model), AGAINST
+    guess, why = _suggested(next(validation.labels()), model)
     try:
         return open_metric(guess, model), why
     except MetricError as e:

@@ -28,6 +28,7 @@ IMAGE = {"inputs": ((1, 100, 200, 3),)}
         (((1, 3),), {}, (np.zeros(3),), "mae", "quantities"),
         (((1, 1),), {}, (0.5,), "mae", "quantities"),
         (((1, 10),), {}, (), "agreement", "no labels"),
+        (((1, 10), (1, 4)), {}, (), "snr", "no labels"),
         (((1, 4, 4, 8),), {}, (), "snr", "no labels"),
         (((1, 8),), {}, (), "snr", "no labels"),
     ],
