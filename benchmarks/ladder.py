@@ -10,7 +10,7 @@
 
 The first three are of tests/models (its README says how they were trained). Each search runs in a process of
 its own, whose peak memory the kernel tells. Goals: plain int8 of the detector loses more than 5 points, and
-its result takes at most 1.25 times as long; the outlier model has no float operator; the regressor is refused;
+its result takes at most 1.25 times as long; the outlier model has no float operator; the regressor is missed;
 the mobilenet takes at most 3 minutes, and 1 GB beside the model. One that is missed is printed, and the exit
 status is 1.
 """
@@ -32,6 +32,7 @@ import numpy as np
 from attrs import asdict, frozen
 
 import edge_sdk
+from device_agent.errors import AccuracyMissed
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "tests/models"
@@ -142,7 +143,7 @@ def searched(name: str) -> Found:
         model, asked = NETWORKS[name](Path(folder))
         try:
             search = edge_sdk.quantize(model, **asked).search
-        except edge_sdk.AccuracyMissed as e:
+        except AccuracyMissed as e:
             search = e.best.search
         plain, best = search.candidates[0], search.candidates[search.best - 1]
         return Found(
