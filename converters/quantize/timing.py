@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from converters.artifact import Artifact
     from device_agent.runtimes.base import Session
 
-WARM_UP_SECONDS = 0.05  # and at least two runs, as the first allocates
-TURN_SECONDS = 0.01  # a turn is as many runs as fit, at least one: the other's weights leave the caches
+WARM_UP_SECONDS = 0.02  # and at least two runs, as the first allocates
+TURN_SECONDS = 0.005  # a turn is as many runs as fit, at least one: the other's weights leave the caches
 LEAST_TURNS = 7
-LEAST_SECONDS = 0.2  # of turns of both together
+LEAST_SECONDS = 0.1  # of turns of both together
 MOST_SECONDS = 4.0  # but in any case three turns
 
 
