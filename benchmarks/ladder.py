@@ -71,49 +71,20 @@ class Found:
         return self.best_ns / self.plain_ns
 
 
-def detector(_: Path) -> tuple[Path, dict[str, Any]]:
+def trained(name: str, samples: str, count: int, metric: str, max_drop: float) -> tuple[Path, dict[str, Any]]:
+    """One of our models, and what is asked of it on so many samples (`samples` names their function)."""
     from tests.models import data
 
-    images, labels = data.scenes(data.VALIDATION, 400)
-    calibration, _ = data.scenes(data.CALIBRATION, 100)
+    make = getattr(data, samples)
+    validation, labels = make(data.VALIDATION, count)
     asked = {
-        "calibration": calibration,
-        "validation": images,
+        "calibration": make(data.CALIBRATION, 100)[0],
+        "validation": validation,
         "labels": labels,
-        "metric": "map",
-        "max_drop": 0.5,
+        "metric": metric,
+        "max_drop": max_drop,
     }
-    return MODELS / "detector.onnx", asked
-
-
-def outlier(_: Path) -> tuple[Path, dict[str, Any]]:
-    from tests.models import data
-
-    images, labels = data.patches(data.VALIDATION, 500)
-    calibration, _ = data.patches(data.CALIBRATION, 100)
-    asked = {
-        "calibration": calibration,
-        "validation": images,
-        "labels": labels,
-        "metric": "top1",
-        "max_drop": 0.5,
-    }
-    return MODELS / "outlier.onnx", asked
-
-
-def regressor(_: Path) -> tuple[Path, dict[str, Any]]:
-    from tests.models import data
-
-    values, labels = data.readings(data.VALIDATION, 200)
-    calibration, _ = data.readings(data.CALIBRATION, 100)
-    asked = {
-        "calibration": calibration,
-        "validation": values,
-        "labels": labels,
-        "metric": "mae",
-        "max_drop": 0.0,
-    }
-    return MODELS / "regressor.onnx", asked
+    return MODELS / f"{name}.onnx", asked
 
 
 def mobilenet(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -130,9 +101,9 @@ def mobilenet(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 NETWORKS: dict[str, Callable[[Path], tuple[Path, dict[str, Any]]]] = {
-    "detector": detector,
-    "outlier": outlier,
-    "regressor": regressor,
+    "detector": lambda _: trained("detector", "scenes", 400, "map", 0.5),
+    "outlier": lambda _: trained("outlier", "patches", 500, "top1", 0.5),
+    "regressor": lambda _: trained("regressor", "readings", 200, "mae", 0.0),
     "mobilenet": mobilenet,
 }
 

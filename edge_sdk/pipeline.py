@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,12 +232,19 @@ def convert(
         AccuracyMissed: no candidate keeps the accuracy that the plan asks for; `best` of the error is the
             conversion that came nearest.
         BudgetExceeded: the search does not fit the memory it may use.
+        InvalidRequest: labels without samples, or for samples that can be read only once.
     """
     from converters.convert import convert as run
     from converters.quantize.calibration import load_calibration
     from device_agent.errors import InvalidRequest
 
     samples = judged = None
+    if validation is None and labels is not None and isinstance(calibration, Iterator):
+        raise InvalidRequest(
+            "an iterator of calibration samples can be read only once, so they cannot be judged on as well",
+            got=type(calibration).__name__,
+            next_step="Give the labelled samples as `validation`, or the calibration samples as an array.",
+        )
     if calibration is not None:
         samples = load_calibration(calibration, model, preprocessing=preprocessing, progress=progress)
     given = calibration if validation is None and labels is not None else validation

@@ -8,6 +8,7 @@ that a power cut tore is dropped; a journal of another key is refused, never mix
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def opened(path: Path, key: dict[str, str]) -> Iterator[Journal]:
         key: what decides the results, by what it is called in the error.
 
     Raises:
-        InvalidRequest: the file is a journal of another search, or no journal.
+        InvalidRequest: the file is a journal of another search, in use by another, or no journal.
         OutputError: it cannot be read or written.
     """
     try:
@@ -65,6 +66,14 @@ def opened(path: Path, key: dict[str, str]) -> Iterator[Journal]:
     except OSError as e:
         raise OutputError("the journal cannot be opened", where=str(path), got=str(e)) from e
     with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of when the file is closed
+        except BlockingIOError as e:
+            raise InvalidRequest(
+                "another search is writing this journal",
+                where=str(path),
+                next_step="Wait for it to end, or name another file.",
+            ) from e
         records = _read(file, path, key)
         yield Journal(file, records)
 

@@ -120,3 +120,11 @@ def test_an_npu_is_offered_nothing_wider(digits: dict[str, np.ndarray], tmp_path
         )
     search = caught.value.best.search
     assert [("int8", {})] == [(one.scheme.precision, one.scheme.exceptions) for one in search.candidates]
+
+
+def test_an_iterator_is_not_judged_on(digits: dict[str, np.ndarray]) -> None:
+    """What can be read only once cannot be calibrated with and judged on: it is said before it is read."""
+    samples = iter(digits["test"])
+    with pytest.raises(InvalidRequest, match=r"can be read only once.*`validation`"):
+        edge_sdk.quantize(MODEL, calibration=samples, labels=digits["labels"])
+    assert len(digits["test"]) == len(list(samples))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,14 +28,14 @@ class Common:
 
 
 @define(kw_only=True)
-class Sums(Common):
+class Sums(Common, ABC):
     """A metric whose value follows from sums over samples: of each it keeps a tuple of k numbers."""
 
     resamples: int = 2000
 
+    @abstractmethod
     def of(self, sums: np.ndarray) -> np.ndarray:
         """The value for each row of sums, float64[..., k] -> float64[...]; NaN where they give none."""
-        raise NotImplementedError
 
     def value(self, kept: Sequence[Any]) -> float:
         """The metric over samples; MetricError where it is not finite."""

@@ -108,3 +108,19 @@ def test_nowhere_to_write(tmp_path: Path):
     for path in (tmp_path / "missing/journal", tmp_path):
         with pytest.raises(OutputError, match="the journal cannot be opened"), journals.opened(path, KEY):
             pass
+
+
+def test_two_searches_at_once(tmp_path: Path):
+    """The second is refused while the first writes, and changes nothing of the file."""
+    path = tmp_path / "journal"
+    with journals.opened(path, KEY) as journal:
+        journal.add("candidate", "a", 1)
+        held = path.read_bytes()
+        with (
+            pytest.raises(InvalidRequest, match="another search is writing this journal"),
+            journals.opened(path, KEY),
+        ):
+            pass
+        assert held == path.read_bytes()
+    with journals.opened(path, KEY) as journal:
+        assert 1 == journal.find("candidate", "a")
