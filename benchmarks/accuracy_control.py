@@ -39,8 +39,8 @@ from attrs import asdict, frozen
 from onnx import numpy_helper
 
 import edge_sdk
+from converters.artifact import opened
 from converters.quantize.fidelity import tensor_of
-from device_agent import runtimes
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "tests/models"
@@ -211,10 +211,7 @@ def ours(
     search, artifact = result.search, result.artifact
     best = next(one for one in search.candidates if one.number == search.best)
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / artifact.title
-        file.write_bytes(artifact.data)
-        session = runtimes.get(artifact.runtime).load(file, threads=1)
+    session = opened(artifact)
     (spec,) = artifact.inputs
     session.set_inputs({spec.name: tensor_of(data["samples"][:1], spec)})
 

@@ -116,7 +116,7 @@ def data_of(zoo: Path, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def published(file: Path, samples: np.ndarray) -> np.ndarray:
     """What a published TFLite file computes of the samples, dequantised."""
-    session = runtimes.get("litert").load(file, threads=1)
+    session = runtimes.get("litert").load(file)
     (given,), (made,) = session.inputs, session.outputs
     outputs = []
     for sample in samples:

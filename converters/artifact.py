@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from pathlib import Path
 
 from attrs import field, frozen
 
-from device_agent.bundle import TensorSpec
+from converters.quantize.quiet import quiet
+from device_agent import runtimes
+from device_agent.bundle import Execution, TensorSpec
+from device_agent.runtimes.base import Options, Session
 
 
 @frozen
 class Artifact:
-    """One compiled file for one runtime.
+    """One compiled model for one runtime: a file, and `files` beside it where the format has several.
 
     `inputs` and `outputs` carry the quantisation a caller needs to fill and read them. `operators` are
     the compiled graph's operator types in execution order; `float_operators` names those of them that
@@ -29,8 +34,35 @@ class Artifact:
     float_operators: tuple[str, ...]
     tolerance: dict[str, float]  # output -> device against host, as in `BundleConfig`
     rewrites: dict[str, int]  # graph rewrite -> how often it applied
+    files: dict[str, bytes] = field(factory=dict, repr=False)  # title -> content: an IR's weights
+    execution: Execution | None = None  # for runtimes with several processors
 
     @property
     def sha256(self) -> str:
         """Hex digest of the file."""
         return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its files."""
+        return len(self.data) + sum(map(len, self.files.values()))
+
+    def write(self, folder: Path) -> Path:
+        """Write its files into a folder; the path of the one that names the others."""
+        for title, data in self.files.items():
+            (folder / title).write_bytes(data)
+        (folder / self.title).write_bytes(self.data)
+        return folder / self.title
+
+
+def opened(artifact: Artifact, *, threads: int = 1) -> Session:
+    """The artifact loaded in its runtime on this machine; what the runtime prints is kept quiet.
+
+    Raises:
+        RuntimeMissing: there is no such runtime here.
+        WorkerFailed: the runtime refuses the artifact.
+    """
+    with tempfile.TemporaryDirectory(prefix="edge-") as folder, quiet():
+        path = artifact.write(Path(folder))
+        files = {title: path.with_name(title) for title in artifact.files}
+        return runtimes.get(artifact.runtime).load(path, Options(threads, files, artifact.execution))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from converters import accuracy, registry, resizing
-from converters.artifact import Artifact
+from converters.artifact import Artifact, opened
 from converters.memory import hand_back
 from converters.model import Model
 from converters.partition.precisions import calibrated
@@ -29,11 +28,10 @@ from converters.quantize.fidelity import (
     tolerance_of,
     with_seen_range,
 )
-from converters.quantize.quiet import quiet
 from converters.quantize.recording import Recording, recorded
 from converters.quantize.scheme import AUTO
 from converters.quantize.sources import WAYS
-from device_agent import codec, runtimes
+from device_agent import codec
 from device_agent.bundle import Preprocessing, TensorSpec
 from device_agent.errors import (
     CalibrationError,
@@ -292,16 +290,12 @@ def golden(artifact: Artifact, data: Calibration) -> tuple[bytes, bytes, int]:
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
     count = 0
-    with tempfile.TemporaryDirectory(prefix="edge-") as folder:
-        file = Path(folder) / artifact.title
-        file.write_bytes(artifact.data)
-        with quiet():
-            session = runtimes.get(artifact.runtime).load(file, threads=1)
-        for sample in islice(data.samples(), 0, step * GOLDEN_SAMPLES, step):
-            feed = {spec.name: tensor_of(sample[spec.name], spec) for spec in artifact.inputs}
-            session.set_inputs(feed)
-            session.invoke()
-            inputs.update({f"{count}/{name}": tensor for name, tensor in feed.items()})
-            outputs.update({f"{count}/{name}": tensor for name, tensor in session.get_outputs().items()})
-            count += 1
+    session = opened(artifact)
+    for sample in islice(data.samples(), 0, step * GOLDEN_SAMPLES, step):
+        feed = {spec.name: tensor_of(sample[spec.name], spec) for spec in artifact.inputs}
+        session.set_inputs(feed)
+        session.invoke()
+        inputs.update({f"{count}/{name}": tensor for name, tensor in feed.items()})
+        outputs.update({f"{count}/{name}": tensor for name, tensor in session.get_outputs().items()})
+        count += 1
     return pack(inputs), pack(outputs), count

@@ -71,7 +71,7 @@ def main(model: Path, given: Path, made: Path) -> int:
     samples = _by_sample(inputs, 1 + max((int(name.partition("/")[0]) for name in inputs), default=0))
     outputs = {}
     try:
-        session = runtimes.get("litert").load(model, threads=1)
+        session = runtimes.get("litert").load(model)
         for number, feed in enumerate(samples):
             session.set_inputs(feed)
             session.invoke()

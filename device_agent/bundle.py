@@ -26,6 +26,7 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.edge.bundle.config.v1+json"
 MODEL_TYPE = "application/vnd.edge.model.v1"
+MODEL_PART_TYPE = "application/vnd.edge.model.part.v1"  # another file of the model
 GOLDEN_INPUTS_TYPE = "application/vnd.edge.golden.inputs.v1+safetensors"
 GOLDEN_OUTPUTS_TYPE = "application/vnd.edge.golden.outputs.v1+safetensors"
 PLAN_TYPE = "application/vnd.edge.plan.v1+json"
@@ -82,12 +83,32 @@ class Preprocessing:
 
 
 @frozen
+class Execution:
+    """How a runtime that has several processors to choose from runs a model.
+
+    `device` is OpenVINO's name of one or more of them: `CPU`, `GPU`, `GPU.1`, `NPU`, `AUTO`, `AUTO:GPU,CPU`,
+    `HETERO:GPU,CPU`. `hint` is `latency` or `throughput`; `precision` what float operators compute in (`f32`,
+    `f16`, `bf16`), None: as the runtime likes; `streams` how many runs go side by side, None: as the hint
+    says. `affinities` name the processor of operators, by the names that they have in the model's file;
+    with `strict` an operator that would run elsewhere keeps the model from being loaded.
+    """
+
+    device: str = "CPU"
+    hint: str = "latency"
+    precision: str | None = None
+    streams: int | None = None
+    affinities: dict[str, str] = field(factory=dict)
+    strict: bool = False
+
+
+@frozen
 class BundleConfig:
     """What the device must know to load, check and serve the model.
 
     `tolerance` bounds device against host per output: quantisation steps for an integer output, an
     absolute difference for a float one. `preprocessing` is how the images became inputs that the model was
-    calibrated with, None where none were; it is left out of the JSON then.
+    calibrated with, None where none were; it is left out of the JSON then. So are `files`, the titles of
+    other files that the model consists of (the weights of an IR), and `execution`.
     """
 
     name: str
@@ -103,9 +124,13 @@ class BundleConfig:
     precision: str
     golden_samples: int
     preprocessing: Preprocessing | None = None
+    files: tuple[str, ...] = ()
+    execution: Execution | None = None
 
 
-codec.leave_out(BundleConfig, "preprocessing")  # so that bundles without it keep their digests
+codec.leave_out(
+    BundleConfig, "preprocessing", "files", "execution"
+)  # so that bundles without it keep their digests
 
 
 def check_architecture(architecture: str, machine: str, target: str) -> None:

@@ -16,6 +16,9 @@
     POST   /edge/v1/models/{name}/deploy     DeployRequest -> events, the result a Deployed
     POST   /edge/v1/models/{name}/rollback   events, the result a Deployed
     POST   /edge/v1/models/{name}/benchmark  BenchmarkRequest -> events, the result a BenchmarkResult
+    POST   /edge/v1/models/{name}/compare    CompareRequest -> events, the result a Compared
+    POST   /edge/v1/models/{name}/query      QueryRequest -> Queried
+    GET    /edge/v1/runtimes/{name}/devices  [RuntimeDevice]
     GET    /edge/v1/logs?lines=N&follow=1&level=info   JSON lines, oldest first
     GET    /metrics                          Prometheus text format 0.0.4
     GET    /v2, /v2/health/*, /v2/models/*   Open Inference Protocol v2
@@ -73,6 +76,70 @@ class TrustInfo:
     signers: tuple[str, ...]  # fingerprints of the keys whose signature counts
     verifier: bool  # whether ssh-keygen is there, which checks them
     problem: str = ""  # why no signature counts just now
+
+
+@frozen
+class RuntimeDevice:
+    """A processor that a runtime can use on the device, or one that it should and cannot.
+
+    `name` is the runtime's (`CPU`, `GPU.0`, `NPU`), `title` the maker's. `capabilities` are what it computes
+    in, in the runtime's words. `problem` is empty where it can be used; else why not (no driver).
+    """
+
+    name: str
+    title: str
+    capabilities: tuple[str, ...]
+    problem: str = ""
+
+
+@frozen
+class PlacedOperator:
+    """An operator of a loaded model, and where it runs.
+
+    `sources` are the operators of the model's file that it was made of (none: the runtime added it).
+    """
+
+    name: str
+    type: str
+    device: str
+    precision: str
+    sources: tuple[str, ...]
+
+
+@frozen
+class Placement:
+    """Where the operators of a loaded model run, read from the runtime, against what was planned.
+
+    `departures` say of each operator that runs elsewhere than planned where that is.
+    """
+
+    device: str  # what was asked for
+    operators: tuple[PlacedOperator, ...]
+    departures: tuple[str, ...] = ()
+
+
+@frozen
+class OperatorTiming:
+    """The time that one operator of a loaded model took."""
+
+    name: str
+    type: str
+    kernel: str  # what computed it, in the runtime's words
+    device: str
+    ns: int
+
+
+@frozen
+class Profile:
+    """Where the time of a run goes: means over `runs` runs that were measured with counters on.
+
+    `unattributed_ns` is `latency_ns` less the operators' sum: the runtime's own work between them.
+    """
+
+    runs: int
+    latency_ns: int
+    operators: tuple[OperatorTiming, ...]
+    unattributed_ns: int
 
 
 @frozen
@@ -176,12 +243,38 @@ class DeployRequest:
 
 
 @frozen
+class QueryRequest:
+    """Which operators of an uploaded bundle's model each of these devices of its runtime can run."""
+
+    bundle: DeployRequest
+    devices: tuple[str, ...]
+
+
+@frozen
+class QueriedDevice:
+    """The operators, by name, that a device of the runtime can run; `problem`: why it cannot be asked."""
+
+    device: str
+    operators: tuple[str, ...]
+    problem: str = ""
+
+
+@frozen
+class Queried:
+    """The answer to a QueryRequest, in its order. `operators` are all that the model has."""
+
+    operators: tuple[str, ...]
+    devices: tuple[QueriedDevice, ...]
+
+
+@frozen
 class Deployed:
     """The result of a deployment or rollback that was committed."""
 
     status: DeploymentStatus
     parity: Parity
     unchanged: bool = False  # the same manifest was active already: nothing was written
+    placement: Placement | None = None  # None: a runtime that does not tell
 
 
 @frozen
@@ -193,6 +286,9 @@ class BenchmarkRequest:
     min_seconds: float = 1.0
     max_seconds: float = 60.0
     threads: int = 1
+    profile: bool = False  # count the time of each operator as well, in runs of their own
+    hint: str | None = None  # latency or throughput instead of what the bundle says
+    streams: int | None = None  # as `hint`
 
 
 @frozen
@@ -211,6 +307,52 @@ class BenchmarkResult:
     warmup_latencies_ns: tuple[int, ...]
     latencies_ns: tuple[int, ...]
     peak_rss_bytes: int
+    before: MachineState
+    after: MachineState
+    from_cache: bool = False  # whether `load_ns` is of a load from what was compiled before
+    first_load_ns: int | None = None  # of the load that compiled it; None where nothing is kept
+    profile: Profile | None = None
+    placement: Placement | None = None
+    runs_per_second: float | None = None  # with as many runs side by side as the runtime likes (throughput)
+
+
+@frozen
+class CompareRequest:
+    """Measure uploaded bundles of one name in turns, without activating any.
+
+    In each of `rounds` rounds each candidate is measured once as `request` says, the order turning round.
+    """
+
+    candidates: tuple[DeployRequest, ...]
+    request: BenchmarkRequest
+    rounds: int = 8
+
+
+@frozen
+class Measured:
+    """One candidate of a comparison. `error` (`EdgeError.to_json()`) tells why it was not measured.
+
+    `latencies_ns` are those of each round, in order.
+    """
+
+    manifest_digest: str
+    runtime: str
+    runtime_version: str = ""
+    load_ns: int = 0
+    latencies_ns: tuple[tuple[int, ...], ...] = ()
+    peak_rss_bytes: int = 0
+    parity: Parity | None = None
+    placement: Placement | None = None
+    error: dict[str, Any] | None = None
+
+
+@frozen
+class Compared:
+    """The answer to a CompareRequest, in its order. Nothing of it stays on the device."""
+
+    name: str
+    threads: int
+    candidates: tuple[Measured, ...]
     before: MachineState
     after: MachineState
 

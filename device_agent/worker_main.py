@@ -20,7 +20,7 @@ from device_agent import bench, codec, frames, runtimes, tensors
 from device_agent.errors import EdgeError, InvalidRequest, WorkerFailed
 from device_agent.frames import Frame
 from device_agent.protocol import BenchmarkRequest
-from device_agent.runtimes.base import Session
+from device_agent.runtimes.base import Options, Session
 
 
 def run(sock: socket.socket, model: int, pid: int, gaps: tuple[str, ...]) -> None:
@@ -85,7 +85,7 @@ class WorkerLoop:
         runtime = runtimes.get(head["runtime"])
         begin = time.perf_counter_ns()
         try:
-            self._session = runtime.load(self._model, threads=head["threads"])
+            self._session = runtime.load(self._model, Options(threads=head["threads"]))
         except EdgeError as e:
             if e.where == self._model.name:  # a descriptor's number tells nobody anything
                 e.where = str(head["title"])

@@ -12,6 +12,7 @@ from device_agent import codec
 from device_agent.bundle import (
     GOLDEN_INPUTS_TYPE,
     GOLDEN_OUTPUTS_TYPE,
+    MODEL_PART_TYPE,
     MODEL_TYPE,
     PLAN_TYPE,
     SIGNATURE_FILE,
@@ -41,9 +42,12 @@ def pack(conversion: Conversion, path: Path, *, name: str | None = None) -> Bund
         precision=artifact.precision,
         golden_samples=conversion.golden_samples,
         preprocessing=conversion.preprocessing,
+        files=tuple(artifact.files),
+        execution=artifact.execution,
     )
     layers = {
         artifact.title: (MODEL_TYPE, artifact.data),
+        **{title: (MODEL_PART_TYPE, data) for title, data in artifact.files.items()},
         "golden_inputs.safetensors": (GOLDEN_INPUTS_TYPE, conversion.golden_inputs),
         "golden_outputs.safetensors": (GOLDEN_OUTPUTS_TYPE, conversion.golden_outputs),
         "plan.json": (PLAN_TYPE, codec.dumps(plan, indent=1).encode()),

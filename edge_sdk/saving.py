@@ -50,7 +50,7 @@ def save(conversion: Conversion, folder: Path, *, name: str | None = None) -> Sa
             next_step="Choose another folder with -o.",
         )
     with staged(folder, "files", replaced=(SEARCH_FILE, TEXT_FILE)) as place:
-        (place / title).write_bytes(conversion.artifact.data)
+        conversion.artifact.write(place)
         bundle = packing.pack(conversion, place / "bundle", name=name)
         _write_search(conversion, place)
     report = folder / SEARCH_FILE if conversion.search is not None else None

@@ -21,11 +21,11 @@ DTYPES = ("int8", "int16", "float16", "float32")
 
 @frozen
 class Processor:
-    """One processor of a board, and the backend that compiles for it."""
+    """One processor of a board, and the backends that compile for it, the preferred one first."""
 
     name: str  # cpu, gpu, npu
     kind: str  # what it is, for people: "4x Cortex-A72 1.5 GHz"
-    backend: str  # the name of a converter backend: litert, null
+    backends: tuple[str, ...]  # names of converter backends: litert, openvino, null
     dtypes: tuple[str, ...]  # what it computes in, of DTYPES and best first
 
 
@@ -106,7 +106,7 @@ def _parse(text: str, *, where: str, name: str) -> Target:
             got=f"dtypes = [{unknown[0]!r}]",
             expected=" or ".join(DTYPES),
         )
-    missing = [p.backend for p in target.processors if p.backend not in target.runtimes]
+    missing = [name for p in target.processors for name in p.backends if name not in target.runtimes]
     if missing:
         raise InvalidTarget(
             "a processor's backend has no runtime on this board",

@@ -57,14 +57,14 @@ def plan(model: Model, target: Target, *, recipe: Recipe) -> Plan:
     recipe = evolve(recipe, io=ends_of(recipe.precision, recipe.io))
     candidates: list[tuple[Processor, Recipe]] = []
     for processor in target.processors:
-        own = settled(recipe, processor, computes=registry.backend(processor.backend).computes)
+        own = settled(recipe, processor, computes=registry.backend(processor.backends[0]).computes)
         if own is not None:
             candidates.append((processor, evolve(own, io=ends_of(own.precision, own.io))))
     if not candidates:
         raise _unable(recipe, target)
     verdicts: dict[str, tuple[Verdict, ...]] = {}
     for processor, _ in candidates:
-        verdicts[processor.name] = registry.backend(processor.backend).judge(model)
+        verdicts[processor.name] = registry.backend(processor.backends[0]).judge(model)
         if all(verdict.ok for verdict in verdicts[processor.name]):
             break
     # min() takes the first of equals: the order of preference decides
@@ -175,7 +175,7 @@ def _plan(
     refusals = tuple(verdict for verdict in verdicts if not verdict.ok)
     segment = Segment(
         processor.name,
-        processor.backend,
+        processor.backends[0],
         tuple(operator.index for operator in operators if operator.processor is not None),
     )
     return Plan(
@@ -183,8 +183,8 @@ def _plan(
         model_sha256=model.sha256,
         target=target.name,
         architecture=target.architecture,
-        runtime=processor.backend,
-        runtime_version=target.runtimes[processor.backend],
+        runtime=processor.backends[0],
+        runtime_version=target.runtimes[processor.backends[0]],
         recipe=recipe,
         segments=() if refusals else (segment,),
         operators=operators,

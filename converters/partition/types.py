@@ -10,6 +10,7 @@ from converters.binding import described
 from converters.model import Model
 from converters.quantize.scheme import AUTO, PRECISIONS, STATIC, Scheme
 from converters.verdict import Verdict
+from device_agent.bundle import Execution
 
 ASKED = (*PRECISIONS, AUTO)  # what a recipe's precision may be
 
@@ -126,6 +127,7 @@ class Plan:
     operators: tuple[PlannedOperator, ...]
     refusals: tuple[Verdict, ...]
     inputs: PlannedInputs
+    execution: Execution | None = None  # for runtimes with several processors
 
     @property
     def accepted(self) -> bool:

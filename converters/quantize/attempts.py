@@ -133,7 +133,7 @@ class Attempts:
         self._built = (step.scheme.key, built)
         made = evolve(
             made,
-            size_bytes=len(artifact.data),
+            size_bytes=artifact.size_bytes,
             float_operators=len(artifact.float_operators),
             effects=built.effects,
             fallbacks=built.fallbacks,

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, frozen
 
-from converters.quantize.quiet import quiet
-from device_agent import runtimes
+from converters.artifact import opened
 from device_agent.errors import FidelityError
 from device_agent.tensors import Tensor
 
@@ -146,10 +143,7 @@ def runner(artifact: Artifact) -> Callable[[Arrays], dict[str, np.ndarray]]:
     It takes one sample in the source model's dtypes, quantises what the artifact wants quantised, and
     gives the outputs dequantised.
     """
-    with tempfile.TemporaryDirectory(prefix="edge-") as folder, quiet():
-        file = Path(folder) / artifact.title
-        file.write_bytes(artifact.data)
-        session = runtimes.get(artifact.runtime).load(file, threads=1)
+    session = opened(artifact)
 
     def run(sample: Arrays) -> dict[str, np.ndarray]:
         session.set_inputs({spec.name: tensor_of(sample[spec.name], spec) for spec in artifact.inputs})

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from converters.artifact import opened
 from converters.quantize.fidelity import tensor_of
-from converters.quantize.quiet import quiet
-from device_agent import runtimes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,10 +52,7 @@ class Stopwatch:
         return round(self._yardstick_ns * _ratio(session, self._yardstick))
 
     def _opened(self, artifact: Artifact) -> Session:
-        with tempfile.TemporaryDirectory(prefix="edge-") as folder, quiet():
-            file = Path(folder) / artifact.title
-            file.write_bytes(artifact.data)
-            session = runtimes.get(artifact.runtime).load(file, threads=1)
+        session = opened(artifact)
         session.set_inputs({spec.name: tensor_of(self.sample[spec.name], spec) for spec in artifact.inputs})
         return session
 

@@ -97,7 +97,7 @@ class NullReader:
         with tempfile.TemporaryDirectory(prefix="edge-") as folder:
             file = Path(folder) / "reference.null.json"
             file.write_bytes(null_model(model.inputs, model.outputs))
-            session = runtime.load(file, threads=1)
+            session = runtime.load(file)
 
         def run(feed: Arrays) -> dict[str, np.ndarray]:
             session.set_inputs(

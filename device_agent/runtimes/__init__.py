@@ -7,10 +7,13 @@ from device_agent.protocol import RuntimeInfo
 from device_agent.runtimes.base import Runtime
 from device_agent.runtimes.litert import LiteRT
 from device_agent.runtimes.null import Null
+from device_agent.runtimes.openvino import OpenVINO
 from device_agent.runtimes.tflite import TFLite
 from device_agent.versions import numbers
 
-_RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (LiteRT(), TFLite(), Null())}
+_RUNTIMES: dict[str, Runtime] = {
+    runtime.name: runtime for runtime in (LiteRT(), TFLite(), OpenVINO(), Null())
+}
 
 
 def get(name: str) -> Runtime:

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from device_agent.bundle import TensorSpec
+from attrs import field, frozen
+
+from device_agent.bundle import Execution, TensorSpec
 from device_agent.errors import InvalidRequest
+from device_agent.protocol import OperatorTiming, PlacedOperator
 from device_agent.tensors import Tensor
+
+
+@frozen
+class Options:
+    """How a model is loaded.
+
+    `threads` is how many the runtime may use. `files` are the model's other files by title. `execution` is
+    for runtimes with several processors, None: as the runtime likes. `cache` is a file that keeps what was
+    compiled: loaded from if it holds that, filled otherwise. With `profile` the time of each operator is
+    counted, which costs a little.
+    """
+
+    threads: int = 1
+    files: Mapping[str, Path] = field(factory=dict)
+    execution: Execution | None = None
+    cache: Path | None = None
+    profile: bool = False
+
+
+DEFAULT = Options()
 
 
 class Session(Protocol):
@@ -30,6 +53,24 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
+class Placing(Protocol):
+    """A session whose runtime tells where each operator runs."""
+
+    def placement(self) -> tuple[PlacedOperator, ...]:
+        """What the runtime made of the model, in execution order."""
+        ...
+
+
+@runtime_checkable
+class Profiling(Protocol):
+    """A session whose runtime counts the time of each operator; see `Options.profile`."""
+
+    def timings(self) -> tuple[OperatorTiming, ...]:
+        """Of the last `invoke`, in execution order; operators that were not run are left out."""
+        ...
+
+
 class Runtime(Protocol):
     """A runtime. `name` stands in bundles; `version()` is what is installed, None where it is not."""
 
@@ -39,7 +80,7 @@ class Runtime(Protocol):
         """The installed version, found without importing the runtime."""
         ...
 
-    def load(self, path: Path, *, threads: int) -> Session:
+    def load(self, path: Path, options: Options = DEFAULT) -> Session:
         """The model in that file, ready to run.
 
         Raises:

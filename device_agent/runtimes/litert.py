@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.bundle import Quantization, TensorSpec
 from device_agent.errors import InvalidRequest, RuntimeMissing, WorkerFailed
-from device_agent.runtimes.base import check_inputs
+from device_agent.runtimes.base import DEFAULT, Options, check_inputs
 from device_agent.tensors import DTYPES, Tensor
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class LiteRT:
         except metadata.PackageNotFoundError:
             return None
 
-    def load(self, path: Path, *, threads: int) -> LiteRTSession:
+    def load(self, path: Path, options: Options = DEFAULT) -> LiteRTSession:
         """The model in a `.tflite` file, its tensors allocated."""
         try:
             interpreter_class = self.interpreter()
@@ -50,7 +50,7 @@ class LiteRT:
                 next_step=f"Install {self.distribution} on the device.",
             ) from e
         try:
-            interpreter = interpreter_class(model_path=str(path), num_threads=threads)
+            interpreter = interpreter_class(model_path=str(path), num_threads=options.threads)
             interpreter.allocate_tensors()
             return LiteRTSession(interpreter)
         except (ValueError, RuntimeError, TypeError) as e:  # what the C++ side's refusals come out as

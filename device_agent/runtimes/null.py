@@ -21,7 +21,7 @@ from attrs import define, field, frozen
 from device_agent import codec
 from device_agent.bundle import TensorSpec
 from device_agent.errors import InvalidRequest, WorkerFailed
-from device_agent.runtimes.base import check_inputs
+from device_agent.runtimes.base import DEFAULT, Options, check_inputs
 from device_agent.tensors import DTYPES, Tensor
 
 FORMAT = "edge-null"
@@ -49,7 +49,7 @@ class Null:
         """Always installed."""
         return "1.0"
 
-    def load(self, path: Path, *, threads: int) -> NullSession:  # noqa: ARG002 - it computes nothing
+    def load(self, path: Path, options: Options = DEFAULT) -> NullSession:  # noqa: ARG002 - it computes nothing
         """The null model in that file; WorkerFailed if it is not one."""
         try:
             model = codec.from_json(path.read_bytes(), _Model, where=path.name)

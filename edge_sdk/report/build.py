@@ -64,8 +64,8 @@ def conversion_report(
         rewrites={name: count for name, count in artifact.rewrites.items() if count},
         sizes_bytes=SizesReport(
             source=model.size_bytes,
-            float32=len(conversion.baseline.data),
-            deployed=len(artifact.data),
+            float32=conversion.baseline.size_bytes,
+            deployed=artifact.size_bytes,
             bundle=bundle.size_bytes,
         ),
         fidelity=fidelity_report(conversion.fidelity),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from device_agent.protocol import AgentInfo, DeploymentStatus, HistoryEntry, TrustInfo
     from edge_sdk.devices.discovery import Discovery
     from edge_sdk.devices.inventory import Entry
-    from targets.schema import Target
+    from targets.schema import Processor, Target
 
 
 def isolation(info: AgentInfo) -> str:
@@ -31,7 +31,11 @@ def print_targets(boards: Sequence[Target]) -> None:
     layout.table(
         ("target", "what it is", "processors"),
         [
-            (board.name, board.title, ", ".join(f"{p.name} ({p.backend})" for p in board.processors))
+            (
+                board.name,
+                board.title,
+                ", ".join(map(_short, board.processors)),
+            )
             for board in boards
         ],
     )
@@ -42,7 +46,10 @@ def print_target(board: Target) -> None:
     rows = [
         ("Architecture", board.architecture),
         ("Memory", "the machine's own" if board.ram_bytes is None else layout.size(board.ram_bytes)),
-        *((p.name, f"{p.kind}: {p.backend}, {' or '.join(p.dtypes)}") for p in board.processors),
+        *(
+            (p.name, f"{p.kind}: {' or '.join(p.backends)}, {' or '.join(p.dtypes)}")
+            for p in board.processors
+        ),
         ("Runtimes", ", ".join(f"{name} >= {version}" for name, version in board.runtimes.items())),
         ("Source", board.source),
     ]
@@ -165,3 +172,11 @@ def _registration_rows(entry: Entry | None) -> list[Row]:
         ("Key", entry.identity or "the user's usual ones"),
         ("Host key", key),
     ]
+
+
+def _short(processor: Processor) -> str:
+    return f"{processor.name} ({_backends(processor)})"
+
+
+def _backends(processor: Processor) -> str:
+    return " or ".join(processor.backends)

@@ -24,7 +24,7 @@ tflite = "2.14.0"
 [[processors]]
 name = "cpu"
 kind = "Cortex-A72"
-backend = "tflite"
+backends = ["tflite"]
 dtypes = ["int8", "float32"]
 """
 

@@ -39,7 +39,7 @@ def test_it_is_registered_and_installed(model: tuple[str, Path]) -> None:
 
 def test_it_computes_the_same_again(model: tuple[str, Path]) -> None:
     """Equal inputs give equal outputs, in the shapes and dtypes announced; other inputs give others."""
-    session = runtimes.get(model[0]).load(model[1], threads=1)
+    session = runtimes.get(model[0]).load(model[1])
     found = []
     for fill in (0, 0, 1):
         session.set_inputs({spec.name: zeros(spec, fill) for spec in session.inputs})
@@ -55,7 +55,7 @@ def test_it_computes_the_same_again(model: tuple[str, Path]) -> None:
 
 def test_inputs_are_checked(model: tuple[str, Path]) -> None:
     """An input that is missing, unknown, or of another dtype or shape is refused by name."""
-    session = runtimes.get(model[0]).load(model[1], threads=1)
+    session = runtimes.get(model[0]).load(model[1])
     good = {spec.name: zeros(spec) for spec in session.inputs}
     name = session.inputs[0].name
     wrong = Tensor("float64", (1,), bytes(8))
@@ -71,7 +71,7 @@ def test_null_refuses_what_is_no_model(tmp_path: Path, content: bytes) -> None:
     """A broken null model is a WorkerFailed; LiteRT gets broken files only in a worker (test_litert)."""
     (tmp_path / "broken").write_bytes(content)
     with pytest.raises(WorkerFailed):
-        runtimes.get("null").load(tmp_path / "broken", threads=1)
+        runtimes.get("null").load(tmp_path / "broken")
 
 
 def test_unknown_and_too_old_runtimes() -> None:
@@ -89,7 +89,7 @@ def test_null_floats_are_finite(tmp_path: Path) -> None:
     """The null function gives floats in [0, 1) and bools that are 0 or 1."""
     specs = tuple(TensorSpec(dtype, dtype, (1, 64)) for dtype in ("float32", "float64", "bool"))
     (tmp_path / "m").write_bytes(null_model((), specs))
-    session = runtimes.get("null").load(tmp_path / "m", threads=1)
+    session = runtimes.get("null").load(tmp_path / "m")
     session.set_inputs({})
     session.invoke()
     outputs = session.get_outputs()

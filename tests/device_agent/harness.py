@@ -263,7 +263,7 @@ def make_bundle(
     model = null_model((NULL_INPUT,), (output,))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.json").write_bytes(model)
-    session = Null().load(folder / "model.json", threads=1)
+    session = Null().load(folder / "model.json")
     inputs, outputs = {}, {}
     for index, sample in enumerate(null_samples(seed)):
         session.set_inputs(sample)
@@ -313,7 +313,7 @@ class DirectLive:
             self.live[name] = generation
 
     async def preflight(self, generation: Generation) -> Parity:
-        session = Null().load(generation.folder / generation.config.model, threads=1)
+        session = Null().load(generation.folder / generation.config.model)
         pairs = []
         for sample in golden_samples(generation):
             session.set_inputs(sample.inputs)
@@ -333,7 +333,7 @@ class DirectLive:
 
 def litert_bundle(folder: Path, model: Path, *, content: bytes | None = None) -> Bundle:
     """A bundle called kws of a TFLite file; `content` takes the file's place in the bundle."""
-    session = LiteRT().load(model, threads=1)
+    session = LiteRT().load(model)
     inputs, outputs = {}, {}
     for index in range(2):
         feed = {}

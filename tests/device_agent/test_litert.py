@@ -142,7 +142,7 @@ def test_unmodified_triton_client_infers(agent: AgentProcess, bundle: Bundle, tc
     answer: dict[str, Any] = json.loads(done.stdout)
     assert [True, True, True, False] == answer["live"]
     assert ("edge-agent", ["1"]) == (answer["server"], answer["versions"])
-    session = LiteRT().load(agent.state_dir / "models/kws/current" / bundle.config.model, threads=1)
+    session = LiteRT().load(agent.state_dir / "models/kws/current" / bundle.config.model)
     from device_agent.tensors import Tensor
 
     data = bytes(index % 128 for index in range(490))

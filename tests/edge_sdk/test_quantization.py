@@ -102,7 +102,7 @@ def test_an_npu_is_offered_nothing_wider(digits: dict[str, np.ndarray], tmp_path
     board = tmp_path / "npu.toml"
     board.write_text(
         'title = "An NPU"\narchitecture = "host"\nsource = "a test"\n[runtimes]\nlitert = "2.3.0"\n'
-        '[[processors]]\nname = "npu"\nkind = "int8 only"\nbackend = "litert"\ndtypes = ["int8"]\n'
+        '[[processors]]\nname = "npu"\nkind = "int8 only"\nbackends = ["litert"]\ndtypes = ["int8"]\n'
     )
     with pytest.raises(
         InvalidRequest, match="no processor of npu computes in int16x8: got int16x8, expected int8"

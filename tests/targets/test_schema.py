@@ -17,7 +17,7 @@ litert = "2.3.0"
 [[processors]]
 name = "cpu"
 kind = "2 cores"
-backend = "litert"
+backends = ["litert"]
 dtypes = ["int8"]
 """
 
@@ -37,7 +37,7 @@ def test_shipped_boards_load(name):
 def test_own_board_by_path(tmp_path):
     """A user's own file is a target by its path."""
     target = load_target(board(tmp_path, GOOD))
-    assert ("mine", 1024, "litert") == (target.name, target.ram_bytes, target.processors[0].backend)
+    assert ("mine", 1024, "litert") == (target.name, target.ram_bytes, target.processors[0].backends[0])
 
 
 def test_unknown_target_offers_near_names():
@@ -60,7 +60,7 @@ def test_missing_board_file():
         (('title = "A board"', 'titel = "A board"'), "'titel', expected title"),
         (("ram_bytes = 1024", 'ram_bytes = "1 GB"'), "ram_bytes"),
         (('name = "cpu"\n', ""), "name"),
-        (('backend = "litert"', 'backend = "tvm"'), "tvm"),
+        (('backends = ["litert"]', 'backends = ["tvm"]'), "tvm"),
         (('dtypes = ["int8"]', 'dtypes = ["int4"]'), "int8 or int16 or float16 or float32"),
         (("[runtimes]", "[runtimes"), "not valid TOML"),
         (('kind = "2 cores"', 'kind = "2 cores"\ncores = 2'), "cores"),

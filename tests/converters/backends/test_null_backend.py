@@ -22,7 +22,7 @@ def test_int8_needs_no_calibration(tmp_path):
     model = registry.reader("onnx").read(DIGITS, Shaping())
     artifact = registry.backend("null").compile(model, Recipe("int8", "integer"), None, lambda *_: None)
     (tmp_path / artifact.title).write_bytes(artifact.data)
-    session = get("null").load(tmp_path / artifact.title, threads=1)
+    session = get("null").load(tmp_path / artifact.title)
     assert ("digits.null.json", model.inputs, model.outputs) == (
         artifact.title,
         session.inputs,

@@ -1,0 +1,137 @@
+"""The OpenVINO runtime: its IR (an `.xml` with its weights in a `.bin`) on the processors that it has here.
+
+openvino's telemetry, a thread that may reach for the network, is never started.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from device_agent.bundle import Execution, TensorSpec
+from device_agent.errors import InvalidRequest, RuntimeMissing, WorkerFailed
+from device_agent.runtimes.base import DEFAULT, Options, check_inputs
+from device_agent.tensors import DTYPES, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_TELEMETRY = "openvino_telemetry"
+_MESSAGE_LENGTH = 500
+
+
+class OpenVINO:
+    """The runtime; see the module."""
+
+    name = "openvino"
+
+    @cache  # noqa: B019 - instances last as the process does, and under it nothing is installed
+    def version(self) -> str | None:
+        """The version of the installed distribution."""
+        from importlib import metadata  # see LiteRT.version
+
+        try:
+            return metadata.version("openvino")
+        except metadata.PackageNotFoundError:
+            return None
+
+    def load(self, path: Path, options: Options = DEFAULT) -> OpenVINOSession:
+        """The model in an IR, compiled for the device of `options.execution`."""
+        openvino = _openvino()
+        execution = options.execution or Execution()
+        weights = next((file for title, file in options.files.items() if title.endswith(".bin")), None)
+        try:
+            core = openvino.Core()
+            model = core.read_model(str(path), "" if weights is None else str(weights))
+            compiled = core.compile_model(model, execution.device, _properties(execution, options))
+            return OpenVINOSession(openvino, compiled)
+        except (RuntimeError, TypeError, ValueError) as e:
+            raise WorkerFailed(
+                "openvino refuses the model", where=path.name, got=str(e).strip()[-_MESSAGE_LENGTH:]
+            ) from e
+
+
+class OpenVINOSession:
+    """A model that is loaded."""
+
+    def __init__(self, openvino: Any, compiled: Any) -> None:
+        self._openvino = openvino
+        self._request = compiled.create_infer_request()
+        self.inputs = tuple(_spec(port) for port in compiled.inputs)
+        self.outputs = tuple(_spec(port) for port in compiled.outputs)
+
+    def set_inputs(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put the inputs in place, without a copy."""
+        check_inputs(self.inputs, tensors)
+        for index, spec in enumerate(self.inputs):
+            array = _array(tensors[spec.name])
+            self._request.set_input_tensor(index, self._openvino.Tensor(array, shared_memory=True))
+
+    def invoke(self) -> None:
+        """Run the model once."""
+        try:
+            self._request.infer()
+        except RuntimeError as e:
+            raise WorkerFailed("openvino cannot run the model", got=str(e).strip()[-_MESSAGE_LENGTH:]) from e
+
+    def get_outputs(self) -> dict[str, Tensor]:
+        """Copies of the outputs of the last `invoke`."""
+        found = {}
+        for index, spec in enumerate(self.outputs):
+            array = self._request.get_output_tensor(index).data
+            found[spec.name] = Tensor(array.dtype.name, tuple(array.shape), array.tobytes())
+        return found
+
+
+def _openvino() -> Any:
+    """The package, imported without its telemetry."""
+    hidden = _TELEMETRY not in sys.modules
+    if hidden:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # an import of it fails: that is allowed for
+    try:
+        import openvino
+    except ImportError as e:
+        raise RuntimeMissing(
+            "the runtime cannot be imported",
+            where="openvino",
+            got=str(e),
+            next_step="Install openvino on the device.",
+        ) from e
+    finally:
+        if hidden:
+            del sys.modules[_TELEMETRY]
+    return openvino
+
+
+def _properties(execution: Execution, options: Options) -> dict[str, Any]:
+    found: dict[str, Any] = {"PERFORMANCE_HINT": execution.hint.upper()}
+    if execution.device == "CPU":
+        found["INFERENCE_NUM_THREADS"] = options.threads
+        if execution.precision is not None:
+            found["INFERENCE_PRECISION_HINT"] = execution.precision
+    if execution.streams is not None:
+        found["NUM_STREAMS"] = execution.streams
+    return found
+
+
+def _spec(port: Any) -> TensorSpec:
+    name = min(port.get_names(), default=port.get_node().get_friendly_name())
+    dtype = port.get_element_type().to_dtype().name
+    if dtype not in DTYPES:
+        raise WorkerFailed("a tensor's dtype is not supported", where=name, got=dtype)
+    shape = port.get_partial_shape()
+    if shape.rank.is_dynamic:
+        raise WorkerFailed("a tensor has no rank", where=name)
+    return TensorSpec(name, dtype, tuple(-1 if size.is_dynamic else size.get_length() for size in shape))
+
+
+def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    try:
+        return np.frombuffer(tensor.data, dtype=tensor.dtype).reshape(tensor.shape)
+    except ValueError as e:
+        raise InvalidRequest("a tensor's bytes do not fill its shape", got=str(e)) from e
