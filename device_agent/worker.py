@@ -16,7 +16,7 @@ from device_agent.errors import EdgeError, InvalidRequest, ProtocolError, Worker
 from device_agent.frames import Frame
 from device_agent.isolation import Isolation
 from device_agent.link import Link
-from device_agent.protocol import BenchmarkRequest
+from device_agent.protocol import BenchmarkRequest, Profile
 from device_agent.tensors import Tensor
 
 START_DEADLINE_S = 30.0
@@ -24,7 +24,7 @@ LOAD_DEADLINE_S = 120.0
 ANSWER_DEADLINE_S = 60.0  # for one inference; while benchmarking, from one sign of life to the next
 STOP_DEADLINE_S = 1.0
 # what answers may be long: a worker that its model took over shall not fill the agent's memory
-_PAYLOAD_BYTES = {"outputs": 64 << 20, "measured": 32 << 20}
+_PAYLOAD_BYTES = {"outputs": 64 << 20, "measured": 32 << 20, "profiled": 32 << 20}
 _LIMITS = {keeper.OUT_OF_MEMORY: "more memory than its limit", keeper.TOO_MANY_TASKS: "too many tasks"}
 
 
@@ -116,6 +116,24 @@ class Worker:
         )
         try:
             return codec.from_json(answer.payload, Measurement, where="the worker's measurement")
+        except InvalidRequest as e:
+            raise await self._nonsense(str(e)) from e
+
+    async def profile(
+        self,
+        request: BenchmarkRequest,
+        inputs: Mapping[str, Tensor],
+        progress: Callable[[int, int], None],
+        *,
+        deadline_s: float = ANSWER_DEADLINE_S,
+    ) -> Profile:
+        """Measure where the time of a run goes, as `benchmark`; the model was loaded with `profile`."""
+        head = {"kind": "profile", "request": codec.to_json(request)}
+        answer = await self._exchange(
+            Frame(head, tensors.pack(inputs)), "profiled", deadline_s + request.max_seconds, progress
+        )
+        try:
+            return codec.from_json(answer.payload, Profile, where="the worker's profile")
         except InvalidRequest as e:
             raise await self._nonsense(str(e)) from e
 

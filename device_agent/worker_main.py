@@ -4,6 +4,7 @@
     load       {runtime, title, threads}        -> loaded {load_ns, version}
     infer      payload: inputs                  -> outputs, payload: outputs
     benchmark  {request}, payload: inputs       -> progress {done, total} ..., measured, payload: JSON
+    profile    {request}, payload: inputs       -> progress {done, total} ..., profiled, payload: JSON
     anything that fails                         -> error {error}
 
 Made by `keeper`, never by hand. What a runtime prints goes to stderr, never among the frames.
@@ -45,6 +46,7 @@ class WorkerLoop:
         self._answers = answers
         self._model = model
         self._session: Session | None = None
+        self._runtime = ""  # of the session
 
     def run(self) -> None:
         """Answer every request; a failure is an answer too."""
@@ -73,12 +75,19 @@ class WorkerLoop:
             session.set_inputs(tensors.unpack(frame.payload))
             session.invoke()
             return Frame({"kind": "outputs"}, tensors.pack(session.get_outputs()))
-        if frame.kind == "benchmark":
-            request = codec.from_json(frame.head.get("request"), BenchmarkRequest, where="benchmark")
-            session.set_inputs(tensors.unpack(frame.payload))
-            measured = bench.measure(session, bench.check(request), self._progress)
-            return Frame({"kind": "measured"}, codec.dumps(measured).encode())
+        if frame.kind in ("benchmark", "profile"):
+            return self._measure(session, frame)
         raise InvalidRequest("the worker knows no such request", got=frame.kind)
+
+    def _measure(self, session: Session, frame: Frame) -> Frame:
+        request = bench.check(codec.from_json(frame.head.get("request"), BenchmarkRequest, where="benchmark"))
+        bench.check_session(session, request, self._runtime)
+        session.set_inputs(tensors.unpack(frame.payload))
+        if frame.kind == "profile":
+            profiled = bench.profile(session, request, self._progress)
+            return Frame({"kind": "profiled"}, codec.dumps(profiled).encode())
+        measured = bench.measure(session, request, self._progress)
+        return Frame({"kind": "measured"}, codec.dumps(measured).encode())
 
     def _load(self, frame: Frame) -> Frame:
         head = frame.head
@@ -91,6 +100,7 @@ class WorkerLoop:
                 e.where = str(head["title"])
             raise
         load_ns = time.perf_counter_ns() - begin
+        self._runtime = runtime.name
         return Frame({"kind": "loaded", "load_ns": load_ns, "version": runtime.version()})
 
     def _progress(self, done: int, total: int) -> None:

@@ -66,8 +66,40 @@ class Placing(Protocol):
 class Profiling(Protocol):
     """A session whose runtime counts the time of each operator; see `Options.profile`."""
 
+    resolution_ns: int  # of what it counts
+
+    def reset_timings(self) -> None:
+        """Begin to count anew."""
+        ...
+
     def timings(self) -> tuple[OperatorTiming, ...]:
-        """Of the last `invoke`, in execution order; operators that were not run are left out."""
+        """Means over the runs since `reset_timings`, in execution order; without operators that were not run.
+
+        A mean may be a fraction of the resolution: what the runtime rounds off is made up for on average.
+        """
+        ...
+
+
+@runtime_checkable
+class Clocked(Protocol):
+    """A session whose runtime times its runs itself, without what its binding to Python adds."""
+
+    def latency_ns(self) -> int:
+        """Of the last `invoke`."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A session whose runtime can run several requests side by side."""
+
+    hint: str  # what it was loaded for: latency or throughput
+
+    def stream(self, seconds: float) -> float:
+        """Runs per second over at least `seconds`, as many side by side as the runtime likes.
+
+        All of them have the inputs that are in place.
+        """
         ...
 
 
