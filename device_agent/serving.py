@@ -254,7 +254,7 @@ class Serving:
         label = f"{generation.name} generation {generation.number}"
         path = generation.folder / generation.config.model
         try:
-            worker = await Worker.start(label, path, self.isolation)
+            worker = await Worker.start(label, path, self.isolation, files=generation.parts())
             self.counts.started += 1
             self.gaps = worker.gaps or self._unit_gaps()
             try:

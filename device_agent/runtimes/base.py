@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from device_agent.bundle import Execution, TensorSpec
 from device_agent.errors import InvalidRequest
-from device_agent.protocol import OperatorTiming, PlacedOperator
+from device_agent.protocol import OperatorTiming, Placement, Queried, RuntimeDevice
 from device_agent.tensors import Tensor
 
 
@@ -57,9 +57,17 @@ class Session(Protocol):
 class Placing(Protocol):
     """A session whose runtime tells where each operator runs."""
 
-    def placement(self) -> tuple[PlacedOperator, ...]:
-        """What the runtime made of the model, in execution order."""
+    def placement(self) -> Placement:
+        """What the runtime made of the model, in execution order, against what was asked for."""
         ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A session whose runtime keeps what it compiled; see `Options.cache`."""
+
+    from_cache: bool  # whether this load was from what was kept
+    first_load_ns: int | None  # of the load that compiled what is kept; None where nothing is
 
 
 @runtime_checkable
@@ -99,6 +107,28 @@ class Streaming(Protocol):
         """Runs per second over at least `seconds`, as many side by side as the runtime likes.
 
         All of them have the inputs that are in place.
+        """
+        ...
+
+
+@runtime_checkable
+class Querying(Protocol):
+    """A runtime that has processors to tell of.
+
+    Both raise RuntimeMissing where it is not installed.
+    """
+
+    name: str
+
+    def devices(self) -> tuple[RuntimeDevice, ...]:
+        """The processors that it can use here, and those that it should and cannot."""
+        ...
+
+    def query(self, path: Path, options: Options, devices: tuple[str, ...]) -> Queried:
+        """Which operators of a model each of these devices can run.
+
+        Raises:
+            WorkerFailed: the runtime refuses the file; says why.
         """
         ...
 

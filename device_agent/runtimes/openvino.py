@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.bundle import Execution, TensorSpec
 from device_agent.errors import InvalidRequest, RuntimeMissing, WorkerFailed
-from device_agent.protocol import OperatorTiming
+from device_agent.protocol import OperatorTiming, Queried, QueriedDevice, RuntimeDevice
 from device_agent.runtimes.base import DEFAULT, Options, check_inputs
 from device_agent.runtimes.openvino_timings import RESOLUTION_NS, Timings
 from device_agent.tensors import DTYPES, Tensor
@@ -55,6 +55,33 @@ class OpenVINO:
             raise WorkerFailed(
                 "openvino refuses the model", where=path.name, got=str(e).strip()[-_MESSAGE_LENGTH:]
             ) from e
+
+    def devices(self) -> tuple[RuntimeDevice, ...]:
+        """The processors that OpenVINO finds here."""
+        core = _openvino().Core()
+        return tuple(
+            RuntimeDevice(
+                name,
+                str(core.get_property(name, "FULL_DEVICE_NAME")),
+                tuple(core.get_property(name, "OPTIMIZATION_CAPABILITIES")),
+            )
+            for name in core.available_devices
+        )
+
+    def query(self, path: Path, options: Options, devices: tuple[str, ...]) -> Queried:
+        """Which operators of an IR each device can run, asked with `query_model`."""
+        core = _openvino().Core()
+        weights = next((file for title, file in options.files.items() if title.endswith(".bin")), None)
+        model = core.read_model(str(path), "" if weights is None else str(weights))
+        operators = tuple(node.get_friendly_name() for node in model.get_ordered_ops())
+        found = []
+        for device in devices:
+            try:
+                runs = core.query_model(model, device)
+                found.append(QueriedDevice(device, tuple(name for name in operators if name in runs)))
+            except RuntimeError as e:
+                found.append(QueriedDevice(device, (), str(e).strip()[-_MESSAGE_LENGTH:]))
+        return Queried(operators, tuple(found))
 
 
 class OpenVINOSession:
