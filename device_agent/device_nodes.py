@@ -22,17 +22,17 @@ _PLACES = (
     ("dev", "apex_*", "apex", NPU),
     ("dev", "rknpu*", "misc", NPU),
 )
-# PCI's numbers: https://pcisig.com/membership/member-companies
+OPENVINO_PCI_VENDOR = "0x8086"  # whose GPUs and NPUs OpenVINO has plugins for
+# https://pci-ids.ucw.cz/
 _VENDORS = {
     "0x1002": "AMD",
     "0x10de": "NVIDIA",
     "0x1022": "AMD",
     "0x1ac1": "Google",
     "0x1af4": "virtio",
-    "0x8086": "Intel",
+    OPENVINO_PCI_VENDOR: "Intel",
 }
 _NPU_DRIVERS = frozenset({"RKNPU", "rknpu"})  # that show their NPU as if it were a GPU
-_OPENVINO_VENDORS = frozenset({"Intel"})  # whose GPUs and NPUs OpenVINO has plugins for
 _PACKAGES = {
     GPU: "intel-opencl-icd (https://github.com/intel/compute-runtime)",
     NPU: "intel-driver-compiler-npu, intel-level-zero-npu and libze1 "
@@ -88,7 +88,9 @@ def unlisted(nodes: Iterable[DeviceNode], listed: Iterable[str]) -> tuple[Runtim
         listed: OpenVINO's names of those that it has: CPU, GPU.0, NPU.
     """
     kinds = {name.partition(".")[0].lower() for name in listed}
-    lacking = [node for node in nodes if node.vendor in _OPENVINO_VENDORS and node.kind not in kinds]
+    lacking = [
+        node for node in nodes if node.vendor == _VENDORS[OPENVINO_PCI_VENDOR] and node.kind not in kinds
+    ]
     return tuple(_lacking(lacking))
 
 
@@ -102,8 +104,8 @@ def _lacking(nodes: Iterable[DeviceNode]) -> Iterator[RuntimeDevice]:
         closed = why_closed(node.path)
         if closed:
             why = (
-                f"a worker may not open it ({closed}): `edge devices install` lets the agent's units; an agent "
-                "without units needs its user in the node's group (`sudo usermod -aG render USER`)"
+                f"a worker may not open it ({closed}): `edge devices install` lets the agent's units; an "
+                "agent without units needs its user in the node's group (`sudo usermod -aG render USER`)"
             )
         else:
             why = f"its user-mode driver is missing: install {_PACKAGES[node.kind]} on the device"
