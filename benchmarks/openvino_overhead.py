@@ -39,9 +39,10 @@ from tests.converters.lowering.test_mobilenet import SIZE, Exporter
 ROOT = Path(__file__).resolve().parent.parent
 ZOO = Path(os.environ.get("EDGE_ZOO", ROOT / "../shared/zoo")).resolve()
 GOAL = 0.02
-PROPERTIES = {
+PROPERTIES = {  # as device_agent.runtimes.openvino loads it
     "PERFORMANCE_HINT": "LATENCY",
     "INFERENCE_NUM_THREADS": 1,
+    "ENABLE_CPU_PINNING": False,
     "INFERENCE_PRECISION_HINT": "f32",
 }
 SCALE_NS = {"us": 1e3, "ms": 1e6}
@@ -113,7 +114,17 @@ def theirs(ir: Path, sample: Path, seconds: float, folder: Path) -> float:
     config = folder / "properties.json"
     config.write_text(json.dumps({"CPU": PROPERTIES}))
     command = [
-        *(str(Path(sys.executable).with_name("benchmark_app")), "-m", str(ir), "-d", "CPU", "-api", "sync", "-ip", "f32"),
+        *(
+            str(Path(sys.executable).with_name("benchmark_app")),
+            "-m",
+            str(ir),
+            "-d",
+            "CPU",
+            "-api",
+            "sync",
+            "-ip",
+            "f32",
+        ),
         *("-load_config", str(config), "-i", str(sample), "-t", str(max(1, round(seconds)))),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
