@@ -156,6 +156,13 @@ def choose(
     )
 
 
+def only(label: str, runtime: str, confidence: float = CONFIDENCE) -> Decision:
+    """The choice where a single candidate was left, which is not measured against anything."""
+    sentence = f"{label} is the only candidate left"
+    entry = Contender(label, runtime, CHOSEN, None, None, sentence)
+    return Decision(label, (entry,), 0, confidence, True, sentence)
+
+
 def pooled(first: Compared, second: Compared) -> Compared:
     """Two comparisons of the same candidates as one of all their rounds; what failed in one has failed."""
     found = {candidate.manifest_digest: candidate for candidate in second.candidates}

@@ -233,13 +233,20 @@ class PlanOptions:
     shapes: ShapeOptions = field(factory=ShapeOptions)
     search: dict[str, Any] = field(factory=dict)
 
+    def load(self) -> Model:
+        """The model, its inputs fixed as asked; raises what `edge_sdk.load` raises."""
+        return self.shapes.load(self.path, self.batch)
+
+    def asked(self) -> dict[str, Any]:
+        """What `edge_sdk.plan` is asked besides the model and the target."""
+        return {"precision": self.precision, "io": self.io_kind, **self.search}
+
     def plan(self) -> tuple[Model, Plan]:
         """Load the model and plan it; raises what `edge_sdk.load` and `edge_sdk.plan` raise."""
         from edge_sdk import pipeline
 
-        model = self.shapes.load(self.path, self.batch)
-        plan = pipeline.plan(model, self.target, precision=self.precision, io=self.io_kind, **self.search)
-        return model, plan
+        model = self.load()
+        return model, pipeline.plan(model, self.target, **self.asked())
 
 
 @frozen
