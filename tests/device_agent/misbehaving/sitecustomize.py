@@ -16,6 +16,7 @@ from pathlib import Path
 
 from device_agent import codec, runtimes
 from device_agent.errors import WorkerFailed
+from device_agent.runtimes.base import DEFAULT
 from device_agent.runtimes.null import NullSession, _Model
 
 TRIGGER = 254  # the first byte of an input that makes a model misbehave
@@ -162,7 +163,7 @@ class Misbehaving:
     def version(self):
         return "1.0"
 
-    def load(self, path, *, threads):
+    def load(self, path, options=DEFAULT):
         asked = json.loads(path.read_bytes())
         if asked["load"]:
             globals()[asked["load"]]()
