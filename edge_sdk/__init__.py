@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from device_agent.protocol import BenchmarkRequest, BenchmarkResult
     from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
+    from edge_sdk.fastest import Choice, Fastest, deploy_fastest
     from edge_sdk.pipeline import (
         benchmark,
         convert,
@@ -56,11 +57,13 @@ _HOMES = {
     "BenchmarkRequest": "device_agent.protocol",
     "BenchmarkResult": "device_agent.protocol",
     "Bundle": "device_agent.bundle",
+    "Choice": "edge_sdk.fastest",
     "Conversion": "converters.convert",
     "Deployment": "edge_sdk.devices.device",
     "Device": "edge_sdk.devices.device",
     "EdgeError": "device_agent.errors",
     "Execution": "device_agent.bundle",
+    "Fastest": "edge_sdk.fastest",
     "Fidelity": "converters.quantize.fidelity",
     "Model": "converters.model",
     "Optimization": "converters.optimize",
@@ -77,6 +80,7 @@ _HOMES = {
     "benchmark": "edge_sdk.pipeline",
     "convert": "edge_sdk.pipeline",
     "deploy": "edge_sdk.pipeline",
+    "deploy_fastest": "edge_sdk.fastest",
     "device": "edge_sdk.pipeline",
     "inspect": "edge_sdk.pipeline",
     "load": "edge_sdk.pipeline",
@@ -93,11 +97,13 @@ __all__ = [
     "BenchmarkRequest",
     "BenchmarkResult",
     "Bundle",
+    "Choice",
     "Conversion",
     "Deployment",
     "Device",
     "EdgeError",
     "Execution",
+    "Fastest",
     "Fidelity",
     "Model",
     "Optimization",
@@ -114,6 +120,7 @@ __all__ = [
     "benchmark",
     "convert",
     "deploy",
+    "deploy_fastest",
     "device",
     "inspect",
     "load",

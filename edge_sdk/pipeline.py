@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -244,29 +244,16 @@ def convert(
         InvalidRequest: labels without samples, or for samples that can be read only once.
     """
     from converters.convert import convert as run
-    from converters.quantize.calibration import load_calibration
-    from device_agent.errors import InvalidRequest
+    from edge_sdk import samples
 
-    samples = judged = None
-    if validation is None and labels is not None and isinstance(calibration, Iterator):
-        raise InvalidRequest(
-            "an iterator of calibration samples can be read only once, so they cannot be judged on as well",
-            got=type(calibration).__name__,
-            next_step="Give the labelled samples as `validation`, or the calibration samples as an array.",
-        )
-    if calibration is not None:
-        samples = load_calibration(calibration, model, preprocessing=preprocessing, progress=progress)
-    given = calibration if validation is None and labels is not None else validation
-    if given is not None:
-        from converters.quantize.validation import load_validation
-
-        judged = load_validation(given, model, labels=labels, preprocessing=preprocessing)
-    elif labels is not None:
-        raise InvalidRequest("labels without samples", next_step="Give the samples they are of.")
+    calibrating, judged = samples.load(
+        model, calibration, preprocessing=preprocessing, validation=validation, labels=labels,
+        progress=progress,
+    )  # fmt: skip
     return run(
         model,
         plan,
-        calibration=samples,
+        calibration=calibrating,
         validation=judged,
         resume=None if resume is None else Path(resume),
         progress=progress,

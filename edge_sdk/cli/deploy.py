@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +11,9 @@ import click
 from attrs import frozen
 from click.core import ParameterSource
 
-from edge_sdk.cli import deploy_bundle, output
+from edge_sdk.cli import deploy_bundle, output, several
 from edge_sdk.cli.accuracy import AccuracyOptions, keeping
+from edge_sdk.cli.clock import Clock
 from edge_sdk.cli.options import DataOptions, PlanOptions, ShapeOptions, calibrating, planning
 from edge_sdk.cli.running import RuntimeOptions
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from converters.model import Model
     from converters.partition.types import Plan
     from converters.progress import Progress
+    from device_agent.errors import AccuracyMissed
     from device_agent.protocol import BenchmarkResult
     from edge_sdk.devices.device import Device
     from edge_sdk.report.result import DeployReport
@@ -111,6 +111,15 @@ class After:
         """Where the bundle goes; a temporary folder unless it is to be kept."""
         return self.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-")))
 
+    def keep(self, missed: AccuracyMissed) -> None:
+        """Keep the best that was found where a folder was named, and what was tried in the error."""
+        from edge_sdk import saving
+        from edge_sdk.report import quantization
+
+        missed.report = quantization.document(missed.best, missed.best.search)
+        if self.folder is not None:
+            saving.save_bundle(missed.best, self.folder, name=self.name)
+
     def measure(self, device: Device, name: str, progress: Progress) -> BenchmarkResult | None:
         """Benchmark a deployment; None where that is not asked for."""
         from device_agent.protocol import BenchmarkRequest
@@ -186,37 +195,19 @@ def _deploy_to_several(
     json_to: str | None,
 ) -> int:
     """One conversion for all devices; the exit code of the worst."""
-    from device_agent.errors import AgentUnreachable, EdgeError
+    from device_agent.errors import EdgeError
     from edge_sdk import pipeline, saving
     from edge_sdk.devices import fleet
-    from edge_sdk.devices.selection import open_device
-    from edge_sdk.devices.ssh_keys import Passphrases
     from edge_sdk.report import summary
     from edge_sdk.report.build import deploy_report
 
-    clock, ask = Clock(), Passphrases()
+    clock = Clock()
     with ExitStack() as stack:
         progress = stack.enter_context(output.progress(live=False))
         with clock.step("plan"):
             progress("read the model", 0, 0)
             model, plan = options.plan()
-        devices = {name: open_device(name, options.target, ask) for name in names}
-
-        def connect(name: str) -> Clock:
-            progress(f"{name}: reach the device", 0, 0)
-            own = Clock()
-            with own.step("connect"):
-                devices[name].__enter__()
-            stack.push(devices[name])
-            return own
-
-        reached = fleet.for_each(names, connect)
-        if all(isinstance(found, EdgeError) for found in reached.values()):
-            raise AgentUnreachable(
-                "none of the devices can be reached",
-                got="; ".join(str(error) for error in reached.values()),
-                next_step="`edge devices doctor NAME` looks at each step of the way.",
-            )
+        devices, reached = several.connected(names, options.target, stack, progress)
         with clock.step("convert"):
             conversion = _converted(model, plan, data, after, progress)
         with clock.step("pack"):
@@ -251,28 +242,9 @@ def _deploy_to_several(
 def _converted(model: Model, plan: Plan, data: DataOptions, after: After, progress: Progress) -> Conversion:
     """The conversion; one that misses its accuracy is kept where a folder was named, and refused."""
     from device_agent.errors import AccuracyMissed
-    from edge_sdk import saving
-    from edge_sdk.report import quantization
 
     try:
         return data.convert(model, plan, progress)
     except AccuracyMissed as missed:
-        missed.report = quantization.document(missed.best, missed.best.search)
-        if after.folder is not None:
-            saving.save_bundle(missed.best, after.folder, name=after.name)
+        after.keep(missed)
         raise
-
-
-class Clock:
-    """Wall time of each step on the host; `timings_ns` is step -> nanoseconds, in order."""
-
-    def __init__(self) -> None:
-        self.timings_ns: dict[str, int] = {}
-
-    @contextmanager
-    def step(self, name: str, *, shown: bool = True) -> Iterator[None]:
-        """Measure the body; nothing is kept of a step that is not to be shown."""
-        begin = time.perf_counter_ns()
-        yield
-        if shown:
-            self.timings_ns[name] = time.perf_counter_ns() - begin
