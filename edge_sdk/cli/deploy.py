@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from edge_sdk.cli import deploy_bundle, output
 from edge_sdk.cli.accuracy import AccuracyOptions, keeping
 from edge_sdk.cli.options import DataOptions, PlanOptions, ShapeOptions, calibrating, planning
+from edge_sdk.cli.running import RuntimeOptions
 
 if TYPE_CHECKING:
     from converters.convert import Conversion
@@ -57,6 +58,7 @@ def command(
     target: str,
     precision: str,
     io_kind: str,
+    running: RuntimeOptions,
     batch: int,
     shapes: ShapeOptions,
     calibration: str | None,
@@ -84,7 +86,7 @@ def command(
     names, target = _resolve(addresses, target, given=given)
     if deploy_bundle.is_bundle(path):
         ctx.exit(deploy_bundle.deploy(path, names, sign_key, json_to))
-    options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search)
+    options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search, running)
     data = DataOptions(calibration, preprocessing, accuracy)
     after = After(name, folder, None if no_bench else threads, sign_key)
     if len(names) == 1:
