@@ -23,6 +23,7 @@ from edge_sdk.report.result import (
     OutputFidelityReport,
     ParityReport,
     Placement,
+    ProfileReport,
     RunsOnReport,
     RuntimeReport,
     SizesReport,
@@ -125,6 +126,8 @@ def deploy_report(
         latency_ns=None if result is None else latency_report(result),
         latencies_ns=None if result is None else result.latencies_ns,
         load_ns=None if result is None else result.load_ns,
+        from_cache=None if result is None else result.from_cache,
+        first_load_ns=None if result is None else result.first_load_ns,
         peak_rss_bytes=None if result is None else result.peak_rss_bytes,
         machine=None if result is None else MachineReport(result.before, result.after),
         timings_ns=dict(timings_ns),
@@ -181,6 +184,25 @@ def bench_report(device: str, result: BenchmarkResult) -> BenchReport:
         latencies_ns=result.latencies_ns,
         warmup_latencies_ns=result.warmup_latencies_ns,
         load_ns=result.load_ns,
+        from_cache=result.from_cache,
+        first_load_ns=result.first_load_ns,
+        runs_per_second=result.runs_per_second,
         peak_rss_bytes=result.peak_rss_bytes,
         machine=MachineReport(result.before, result.after),
+        profile=profile_report(result),
+    )
+
+
+def profile_report(result: BenchmarkResult) -> ProfileReport | None:
+    """Where a benchmark's time goes, the longest first; None if it was not asked."""
+    profile, plain = result.profile, result.latencies_ns
+    if profile is None:
+        return None
+    return ProfileReport(
+        runs=profile.runs,
+        latency_ns=profile.latency_ns,
+        plain_latency_ns=round(sum(plain) / max(1, len(plain))),
+        operators=tuple(sorted(profile.operators, key=lambda operator: -operator.ns)),
+        unattributed_ns=profile.unattributed_ns,
+        resolution_ns=profile.resolution_ns,
     )

@@ -32,12 +32,11 @@ def rows(report: RunsOnReport | None) -> list[Row]:
     counts = ", ".join(f"{count} on {device}" for device, count in report.devices.items())
     found = [("Runs on", f"{report.device}: {counts} of {len(report.operators)} operators")]
     if report.departures:
-        more = len(report.departures) - TOLD
-        rest = [f"and {more} more"] if more > 0 else []
-        told = "\n".join((*report.departures[:TOLD], *rest))
-        found.append(
-            ("Departures", f"{len(report.departures)} operators are not where they were planned\n{told}")
-        )
+        count = len(report.departures)
+        rest = [f"and {count - TOLD} more"] if count > TOLD else []
+        head = "1 operator is" if count == 1 else f"{count} operators are"
+        told = (f"{head} not where planned:", *report.departures[:TOLD], *rest)
+        found.append(("Warning", "\n".join(told)))
     return found
 
 
