@@ -11,7 +11,6 @@ from attrs import define
 
 from device_agent import activation, log
 from device_agent.activation import Action, Facts, ModelRecord, State, next_state
-from device_agent.admission import examine
 from device_agent.ballast import Ballast
 from device_agent.bundle import Manifest, check_digest, check_name
 from device_agent.deadlines import Deadlines
@@ -159,13 +158,8 @@ class Activator:
             ActivationOverdue: a state did not end in its time.
         """
         digest = check_digest(manifest_digest)
-        with self._claim(name):
-            signed = await asyncio.to_thread(
-                self._signed.authorize, name, digest, offer, self._generations.get(name)
-            )
-            manifest = await asyncio.to_thread(examine, self._store, name, digest)
-            if signed is not None:
-                signed.check_blobs(manifest)
+        with self.claim(name):
+            manifest, signed = await self.admit(name, digest, offer)
             active = self._generations.get(name)
             if active is not None and active.manifest_digest == digest:
                 emit(_entered(State.PROBING))
@@ -173,12 +167,17 @@ class Activator:
                 if signed is not None:
                     await self._adopt(name, active.number, signed)
                 self._store.release(active)
+                await self._pace.on_disk(name, lambda: self._tidy(name))
                 return Deployed(self.status(name), parity, unchanged=True)
             generation = 0 if signed is None else signed.generation
             run = _Run(
                 name, lambda r: activation.begin_deploy(r, digest, generation), manifest, active, signed
             )
             return await self._drive(run, emit)
+
+    async def admit(self, name: str, digest: str, offer: Offer) -> tuple[Manifest, Signed | None]:
+        """The manifest of an uploaded bundle that may be deployed, and what was signed; writes nothing."""
+        return await asyncio.to_thread(self._signed.admit, name, digest, offer, self._generations.get(name))
 
     async def rollback(self, name: str, emit: Emit) -> Deployed:
         """Activate the generation before the active one; errors as for `deploy`.
@@ -187,7 +186,7 @@ class Activator:
             UnknownModel: nothing of that name is active.
             NothingToRollBack: there is no generation before it.
         """
-        with self._claim(name):
+        with self.claim(name):
             previous = self.status(name).previous_generation
             if previous is None:
                 raise NothingToRollBack(
@@ -200,7 +199,7 @@ class Activator:
 
     async def remove(self, name: str) -> None:
         """Remove a model and what only it needs; UnknownModel where nothing of that name is active."""
-        with self._claim(name):
+        with self.claim(name):
             self.status(name)
             await self._pace.on_disk(
                 name, lambda: self._record(name, activation.forget)
@@ -369,11 +368,11 @@ class Activator:
             self._records.put(name, record)
 
     @contextmanager
-    def _claim(self, name: str) -> Iterator[None]:
+    def claim(self, name: str) -> Iterator[None]:
         """Keep every other operation off a model."""
         if check_name(name) in self._busy:
             raise DeploymentConflict(
-                "another deployment, rollback or removal of this model is under way",
+                "another deployment, rollback, removal or comparison of this model is under way",
                 where=name,
                 got=self._states.get(name, State.IDLE).value,
                 next_step="Wait for it to end and try again.",

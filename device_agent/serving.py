@@ -8,18 +8,21 @@ died is replaced at the next request. Requests of one model wait for each other,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
 
 from attrs import define, field, frozen
 
-from device_agent import isolation, log, parity
+from device_agent import isolation, log
 from device_agent.bench import Measurement
 from device_agent.bench import check as check_benchmark
+from device_agent.candidate import Candidate
 from device_agent.errors import ActivationFailed, EdgeError, Overloaded, UnknownModel
 from device_agent.isolation import Isolation
 from device_agent.metrics import resident_bytes
-from device_agent.parity import Sample, golden_samples
+from device_agent.parity import golden_samples, replay, require
 from device_agent.patience import Ticket
 from device_agent.protocol import BenchmarkRequest, BenchmarkResult, Parity, Profile
 from device_agent.store import Generation
@@ -27,6 +30,24 @@ from device_agent.tensors import Tensor
 from device_agent.worker import Loaded, Worker
 
 _PLAIN = BenchmarkRequest()  # how a model is loaded that is not measured
+
+
+class Source(Protocol):
+    """What a worker is started with."""
+
+    @property
+    def label(self) -> str:
+        """What to call it in errors and logs."""
+        ...
+
+    @property
+    def model(self) -> Path:
+        """The model's file."""
+        ...
+
+    def parts(self) -> dict[str, Path]:
+        """The model's other files by title."""
+        ...
 
 
 @frozen
@@ -128,7 +149,7 @@ class Serving:
         samples = await asyncio.to_thread(golden_samples, generation)
         try:
             async with self._fresh(generation, _PLAIN) as (worker, _):
-                return await _replay(generation, samples, worker.infer)
+                return require(await replay(generation.config, samples, worker.infer))
         except EdgeError as e:
             raise _refused("preflight", generation, e) from e
 
@@ -145,7 +166,7 @@ class Serving:
             return await self.infer(self.live(name), inputs)
 
         try:
-            return await _replay(generation, samples, through_the_live_path)
+            return require(await replay(generation.config, samples, through_the_live_path))
         except EdgeError as e:
             raise _refused("probe", generation, e) from e
 
@@ -169,6 +190,24 @@ class Serving:
             async with self._fresh(generation, request, profile=True) as (worker, _):
                 profile = await worker.profile(request, sample.inputs, progress)
         return _result(generation, request, loaded, measured, profile)
+
+    async def try_out(self, candidate: Candidate, request: BenchmarkRequest) -> tuple[Worker, Loaded]:
+        """A worker of its own that has loaded a bundle which is not live; the caller stops it."""
+        return await self._started(candidate, request)
+
+    @asynccontextmanager
+    async def worker_of(self, source: Source) -> AsyncIterator[Worker]:
+        """A worker of its own that has loaded nothing."""
+        worker = await self._begun(source)
+        try:
+            yield worker
+        finally:
+            self.counts.failed += not worker.alive
+            await worker.stop()
+
+    def resident_bytes(self) -> int:
+        """What the warm workers hold of the memory."""
+        return sum(resident_bytes(pid) for pids in self.workers().values() for pid in pids)
 
     async def retire(self, name: str) -> None:
         """Stop the idle workers of a model's generations that are not live."""
@@ -249,48 +288,38 @@ class Serving:
             await worker.stop()
 
     async def _started(
-        self, generation: Generation, request: BenchmarkRequest, *, profile: bool = False
+        self, source: Generation | Candidate, request: BenchmarkRequest, *, profile: bool = False
     ) -> tuple[Worker, Loaded]:
-        label = f"{generation.name} generation {generation.number}"
-        path = generation.folder / generation.config.model
+        worker = await self._begun(source)
         try:
-            worker = await Worker.start(label, path, self.isolation, files=generation.parts())
-            self.counts.started += 1
-            self.gaps = worker.gaps or self._unit_gaps()
-            try:
-                loaded = await worker.load(
-                    generation.config,
-                    threads=request.threads,
-                    deadline_s=self._limits.load_deadline_s,
-                    profile=profile,
-                    hint=request.hint,
-                    streams=request.streams,
-                )
-            except BaseException:
-                await worker.stop()
-                raise
+            loaded = await worker.load(
+                source.config,
+                threads=request.threads,
+                deadline_s=self._limits.load_deadline_s,
+                profile=profile,
+                hint=request.hint,
+                streams=request.streams,
+            )
+        except BaseException as e:
+            self.counts.failed += isinstance(e, EdgeError)
+            await worker.stop()
+            raise
+        log.event("worker started", model=source.config.name, runs=source.label, pid=worker.pid)
+        return worker, loaded
+
+    async def _begun(self, source: Source) -> Worker:
+        """A worker that has loaded nothing yet."""
+        try:
+            worker = await Worker.start(source.label, source.model, self.isolation, files=source.parts())
         except EdgeError:
             self.counts.failed += 1
             raise
-        log.event("worker started", model=generation.name, generation=generation.number, pid=worker.pid)
-        return worker, loaded
+        self.counts.started += 1
+        self.gaps = worker.gaps or self._unit_gaps()
+        return worker
 
     def _unit_gaps(self) -> tuple[str, ...]:
         return isolation.expected_gaps(self.isolation.kind) if self.isolation.kind == isolation.UNIT else ()
-
-
-async def _replay(
-    generation: Generation,
-    samples: list[Sample],
-    infer: Callable[[Mapping[str, Tensor]], Awaitable[dict[str, Tensor]]],
-) -> Parity:
-    pairs = [(sample.outputs, await infer(sample.inputs)) for sample in samples]
-    found = await asyncio.to_thread(parity.compare, pairs, generation.config.tolerance)
-    if not found.passed:
-        raise ActivationFailed(
-            "the device does not compute what the host computed", got=parity.figures(found)
-        )
-    return found
 
 
 def _refused(stage: str, generation: Generation, error: EdgeError) -> ActivationFailed:

@@ -14,7 +14,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -57,6 +58,20 @@ class Generation:
         """Bytes of the config and all layers."""
         return sum(blob.size for blob in self.manifest.blobs())
 
+    @property
+    def label(self) -> str:
+        """What to call it in errors and logs."""
+        return f"{self.name} generation {self.number}"
+
+    @property
+    def model(self) -> Path:
+        """The model's file."""
+        return self.folder / self.config.model
+
+    def path(self, layer: Descriptor) -> Path:
+        """Where a layer is."""
+        return self.folder / layer.title
+
     def files(self) -> dict[str, Descriptor]:
         """The files of its folder but the manifest, by name."""
         return {CONFIG_FILE: self.manifest.config, **{layer.title: layer for layer in self.manifest.layers}}
@@ -82,6 +97,8 @@ class Store:
         self._blobs = state_dir / "blobs" / "sha256"
         self._models = state_dir / "models"
         self._wanted: dict[str, float] = {}  # digest -> when it was last asked for
+        self._in_use: list[Set[str]] = []  # digests that are worked with just now
+        self._rivals: dict[str, Set[str]] = {}  # of the bundles that were compared, by name
         self._lock = threading.Lock()
         home.make_private(state_dir)
         for folder in (state_dir / "blobs", self._blobs, self._models):
@@ -111,10 +128,36 @@ class Store:
         self._want(digest)
 
     def release(self, generation: Generation) -> None:
-        """Nobody waits for the blobs of a generation any more; only what refers to them keeps them."""
+        """Nobody waits for the blobs of a generation any more; only what refers to them keeps them.
+
+        Nor for those of the bundles that were compared under its name: one of them has been chosen.
+        """
         with self._lock:
-            for digest in generation.digests():
+            for digest in {*generation.digests(), *self._rivals.pop(generation.name, ())}:
                 self._wanted.pop(digest, None)
+
+    @contextmanager
+    def compared(self, name: str, digests: Set[str]) -> Iterator[None]:
+        """Keep the blobs of bundles that are compared under a name, until one of them has been deployed.
+
+        In this context whatever happens; after it as long as blobs are kept for a deployment to come.
+        """
+        with self.in_use(digests):
+            with self._lock:
+                self._rivals[name] = digests | self._rivals.get(name, frozenset())
+            yield
+
+    @contextmanager
+    def in_use(self, digests: Set[str]) -> Iterator[None]:
+        """Keep these blobs while in this context; they are wanted after it."""
+        with self._lock:
+            self._in_use.append(digests)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_use.remove(digests)
+                self._wanted.update(dict.fromkeys(digests, time.monotonic()))
 
     def read_blob(self, digest: str, what: str) -> bytes:
         """A small blob's bytes, checked; InvalidBundle where it is missing, too large or damaged."""
@@ -129,6 +172,13 @@ class Store:
             self._drop_damaged(digest)
         return data
 
+    def check_blob(self, blob: Descriptor) -> None:
+        """Re-read and hash a blob; InvalidBundle where it is missing or damaged: that one is removed."""
+        if self.blob_size(blob.digest) is None:
+            raise InvalidBundle("a blob is missing", where=blob.digest, next_step="Push the bundle again.")
+        if "sha256:" + durable.hash_file(self.blob_path(blob.digest)) != blob.digest:
+            self._drop_damaged(blob.digest)
+
     def collect_blobs(self, keep: Iterable[str]) -> int:
         """Remove the blobs that are neither in `keep` nor wanted by a deployment to come.
 
@@ -138,7 +188,8 @@ class Store:
         since = time.monotonic() - WANTED_S
         with self._lock:
             self._wanted = {digest: when for digest, when in self._wanted.items() if when > since}
-            kept = {digest.removeprefix("sha256:") for digest in (*keep, *self._wanted)}
+            wanted = {*keep, *self._wanted}.union(*self._in_use)
+        kept = {digest.removeprefix("sha256:") for digest in wanted}
         freed = 0
         with durable.mapped("cannot read a folder", self._blobs):
             for path in [path for path in self._blobs.iterdir() if path.name not in kept]:

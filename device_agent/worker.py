@@ -60,12 +60,11 @@ class Worker:
     the process and all that it started are dead afterwards (`alive` is False) and nothing else is harmed.
     """
 
-    def __init__(self, link: Link, label: str, title: str) -> None:
+    def __init__(self, link: Link, label: str) -> None:
         self.pid = 0  # of the worker process
         self.gaps: tuple[str, ...] = ()  # what of the containment is not enforced
         self._link = link
         self._label = label
-        self._title = title
 
     @classmethod
     async def start(
@@ -89,7 +88,7 @@ class Worker:
         Raises:
             WorkerFailed: it cannot be started, or does not come up.
         """
-        worker = cls(await Link.make(label, model, isolation, files, cache), label, model.name)
+        worker = cls(await Link.make(label, model, isolation, files, cache), label)
         try:
             hello = await worker._exchange(None, "hello", START_DEADLINE_S)
             worker.pid = int(hello.head["pid"])
@@ -215,7 +214,7 @@ class Worker:
         return {
             "kind": kind,
             "runtime": config.runtime,
-            "title": self._title,
+            "title": config.model,
             "execution": None if execution is None else codec.to_json(execution),
         }
 
