@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from converters.quantize.search import Search
     from converters.verdict import Verdict
     from device_agent import __version__
-    from device_agent.bundle import Bundle, TensorSpec
+    from device_agent.bundle import Bundle, Execution, TensorSpec
     from device_agent.errors import EdgeError
     from device_agent.protocol import BenchmarkRequest, BenchmarkResult
     from device_agent.statement import Selector
@@ -62,6 +62,7 @@ _HOMES = {
     "Deployment": "edge_sdk.devices.device",
     "Device": "edge_sdk.devices.device",
     "EdgeError": "device_agent.errors",
+    "Execution": "device_agent.bundle",
     "Fastest": "edge_sdk.fastest",
     "Fidelity": "converters.quantize.fidelity",
     "Model": "converters.model",
@@ -101,6 +102,7 @@ __all__ = [
     "Deployment",
     "Device",
     "EdgeError",
+    "Execution",
     "Fastest",
     "Fidelity",
     "Model",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from converters.partition.types import Plan
     from converters.preflight import Preflight
     from converters.quantize.calibration import CalibrationSource
-    from device_agent.bundle import Bundle
+    from device_agent.bundle import Bundle, Execution
     from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
     from edge_sdk.signature import Signature
@@ -135,6 +135,8 @@ def plan(
     time_budget: float | None = None,
     memory_budget: int | None = None,
     judge: bool = False,
+    runtime: str | None = None,
+    execution: Execution | None = None,
 ) -> Plan:
     """Decide what becomes of a model on a target; writes nothing and opens no socket.
 
@@ -154,13 +156,19 @@ def plan(
         time_budget: seconds after which a search stops.
         memory_budget: bytes of this process that a search may take.
         judge: judge a named precision too; `metric`, `max_drop` or `prove` ask for that as well.
+        runtime: that of the board which is to run it: `litert`, `openvino`; the board's preferred if None.
+        execution: how a runtime with several processors is to run it; an empty `device` is the board's
+            processor, a `precision` of None float32 where the device has it. The usual if None.
 
     Returns:
-        The plan; `plan.refusals` holds what cannot be done and why, empty if all can.
+        The plan; `plan.refusals` holds what cannot be done and why, empty if all can. Where it is not,
+        `plan.alternatives` says what the board's other runtimes would do.
 
     Raises:
         UnknownTarget: no board of that name.
-        InvalidRequest: an unknown precision, kind of ends, range method or repair, or a senseless number.
+        InvalidRequest: an unknown precision, kind of ends, range method or repair, or a senseless number;
+            the board lacks the runtime, or the runtime what is asked of it.
+        MissingDependency: the runtime's converter is not installed.
     """
     from converters.partition import planner
     from converters.partition.types import Accuracy, Recipe
@@ -171,7 +179,8 @@ def plan(
     judged = judge or precision == "auto" or metric is not None or max_drop is not None or prove
     named = None if repairs is None else tuple(repairs)
     recipe = Recipe(precision, io, ranges, named, accuracy=asked if judged else None)
-    return planner.plan(model, board, recipe=recipe)
+    made = planner.plan(model, board, recipe=recipe, runtime=runtime, execution=execution)
+    return planner.with_alternatives(made, model, board, recipe=recipe)
 
 
 def inspect(model: Model, target: Target | str | None = None, *, precision: str | None = None) -> Preflight:

@@ -11,10 +11,11 @@ import click
 from attrs import frozen
 from click.core import ParameterSource
 
-from edge_sdk.cli import deploy_bundle, output, several
+from edge_sdk.cli import deploy_auto, deploy_bundle, output, several
 from edge_sdk.cli.accuracy import AccuracyOptions, keeping
 from edge_sdk.cli.clock import Clock
 from edge_sdk.cli.options import DataOptions, PlanOptions, ShapeOptions, calibrating, planning
+from edge_sdk.cli.running import AUTO, RuntimeOptions
 
 if TYPE_CHECKING:
     from converters.convert import Conversion
@@ -57,6 +58,7 @@ def command(
     target: str,
     precision: str,
     io_kind: str,
+    running: RuntimeOptions,
     batch: int,
     shapes: ShapeOptions,
     calibration: str | None,
@@ -84,9 +86,11 @@ def command(
     names, target = _resolve(addresses, target, given=given)
     if deploy_bundle.is_bundle(path):
         ctx.exit(deploy_bundle.deploy(path, names, sign_key, json_to))
-    options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search)
+    options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search, running)
     data = DataOptions(calibration, preprocessing, accuracy)
     after = After(name, folder, None if no_bench else threads, sign_key)
+    if running.runtime == AUTO:
+        ctx.exit(deploy_auto.deploy(names, options, data, after, json_to))
     if len(names) == 1:
         _deploy_to_one(names[0], options, data, after, json_to)
         return

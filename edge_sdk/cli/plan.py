@@ -10,6 +10,7 @@ import click
 from edge_sdk.cli.accuracy import choosing
 from edge_sdk.cli.options import PlanOptions, ShapeOptions, planning
 from edge_sdk.cli.output import common, emit, progress
+from edge_sdk.cli.running import RuntimeOptions
 
 EXIT_REFUSED = 5  # of UnsupportedOperator
 
@@ -25,6 +26,7 @@ def command(
     target: str,
     precision: str,
     io_kind: str,
+    running: RuntimeOptions,
     batch: int,
     shapes: ShapeOptions,
     search: dict[str, Any],
@@ -40,7 +42,7 @@ def command(
 
     with progress() as tell:
         tell("read the model", 0, 0)
-        _, plan = PlanOptions(path, target, precision, io_kind, batch, shapes, search).plan()
+        _, plan = PlanOptions(path, target, precision, io_kind, batch, shapes, search, running).plan()
     emit(codec.to_json(plan), json_to, lambda: text.print_plan(plan))
     if not plan.accepted:
         ctx.exit(EXIT_REFUSED)
