@@ -30,9 +30,8 @@ class Candidate:
         """The model's file."""
         return self.paths[self.config.model]
 
-    @property
-    def files(self) -> dict[str, Path]:
-        """The model's other files, by title."""
+    def parts(self) -> dict[str, Path]:
+        """The model's other files by title."""
         return {title: self.paths[title] for title in self.config.files}
 
     def path(self, layer: Descriptor) -> Path:

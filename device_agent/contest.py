@@ -193,5 +193,6 @@ def _measured(entry: _Entry) -> Measured:
         latencies_ns=() if failed else tuple(entry.latencies_ns),
         peak_rss_bytes=entry.peak_rss_bytes,
         parity=entry.parity,
+        placement=None if loaded is None else loaded.placement,
         error=None if entry.error is None else entry.error.to_json(),
     )

@@ -8,14 +8,16 @@ import select
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import device_agent
 from device_agent import codec
 from device_agent.errors import InvalidRequest, WorkerFailed
 from device_agent.isolation import Isolation
-from device_agent.keeper import POLLRDHUP, Ending, Order
+from device_agent.keeper import MOST_PARTS, POLLRDHUP, Ending, Order
 
 STDERR_TAIL_BYTES = 4000
 CLOSE_DEADLINE_S = 3.0  # for a keeper to end its worker and say how that was
@@ -45,24 +47,46 @@ class Link:
         self._ending = asyncio.create_task(self._wait())
 
     @classmethod
-    async def make(cls, label: str, model: Path, isolation: Isolation) -> Link:
-        """Have a worker made that may read this model's file and nothing else of ours.
+    async def make(
+        cls,
+        label: str,
+        model: Path,
+        isolation: Isolation,
+        parts: Mapping[str, Path] = MappingProxyType({}),
+        cache: Path | None = None,
+    ) -> Link:
+        """Have a worker made that may read this model's files and nothing else of ours.
+
+        It may write to the cache, where there is one: as far as that file reaches already.
 
         Raises:
-            WorkerFailed: it cannot be made, or the file cannot be opened.
+            WorkerFailed: it cannot be made, or a file cannot be opened.
         """
+        if len(parts) > MOST_PARTS:
+            raise WorkerFailed(
+                "a model has too many files", where=label, got=str(len(parts)), expected=f"<= {MOST_PARTS}"
+            )
         ours, theirs = socket.socketpair()
         errors_from, errors_to = os.pipe()
         files = [theirs.fileno(), errors_to]
         control: socket.socket | None = None
         try:
-            files.append(os.open(model, os.O_RDONLY | os.O_CLOEXEC))
+            for path in (model, *parts.values()):
+                files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))  # noqa: PERF401 - to close them on an error
+            if cache is not None:
+                files.append(os.open(cache, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
             process = None
             if isolation.unit_socket is not None:
                 control = await asyncio.to_thread(_connect, isolation.unit_socket)
             else:
                 control, process = await _spawn(errors_to)
-            order = Order(isolation.limits, isolation.unit_socket is not None, isolation.hide)
+            order = Order(
+                isolation.limits,
+                isolation.unit_socket is not None,
+                isolation.hide,
+                tuple(parts),
+                cache is not None,
+            )
             socket.send_fds(control, [codec.dumps(order).encode() + b"\n"], files)
         except OSError as e:
             ours.close()

@@ -24,10 +24,12 @@ from device_agent.isolation import Isolation
 from device_agent.metrics import resident_bytes
 from device_agent.parity import golden_samples, replay, require
 from device_agent.patience import Ticket
-from device_agent.protocol import BenchmarkRequest, BenchmarkResult, Parity
+from device_agent.protocol import BenchmarkRequest, BenchmarkResult, Parity, Profile
 from device_agent.store import Generation
 from device_agent.tensors import Tensor
 from device_agent.worker import Loaded, Worker
+
+_PLAIN = BenchmarkRequest()  # how a model is loaded that is not measured
 
 
 class Source(Protocol):
@@ -41,6 +43,10 @@ class Source(Protocol):
     @property
     def model(self) -> Path:
         """The model's file."""
+        ...
+
+    def parts(self) -> dict[str, Path]:
+        """The model's other files by title."""
         ...
 
 
@@ -142,7 +148,7 @@ class Serving:
         """
         samples = await asyncio.to_thread(golden_samples, generation)
         try:
-            async with self._fresh(generation) as (worker, _):
+            async with self._fresh(generation, _PLAIN) as (worker, _):
                 return require(await replay(generation.config, samples, worker.infer))
         except EdgeError as e:
             raise _refused("preflight", generation, e) from e
@@ -167,17 +173,27 @@ class Serving:
     async def benchmark(
         self, name: str, request: BenchmarkRequest, progress: Callable[[int, int], None]
     ) -> BenchmarkResult:
-        """Measure what is live under a name in a worker of its own, on its first golden sample."""
+        """Measure what is live under a name in a worker of its own, on its first golden sample.
+
+        Where the time goes is measured in another worker after that: counting costs time.
+
+        Raises:
+            InvalidRequest: it asks for what cannot be done, or its runtime cannot do.
+        """
         generation = self.live(name)
         check_benchmark(request)
         sample = (await asyncio.to_thread(golden_samples, generation))[0]
-        async with self._fresh(generation, request.threads) as (worker, loaded):
+        async with self._fresh(generation, request) as (worker, loaded):
             measured = await worker.benchmark(request, sample.inputs, progress)
-        return _result(generation, request, loaded, measured)
+        profile = None
+        if request.profile:
+            async with self._fresh(generation, request, profile=True) as (worker, _):
+                profile = await worker.profile(request, sample.inputs, progress)
+        return _result(generation, request, loaded, measured, profile)
 
     async def try_out(self, candidate: Candidate, request: BenchmarkRequest) -> tuple[Worker, Loaded]:
         """A worker of its own that has loaded a bundle which is not live; the caller stops it."""
-        return await self._started(candidate, request.threads)
+        return await self._started(candidate, request)
 
     @asynccontextmanager
     async def worker_of(self, source: Source) -> AsyncIterator[Worker]:
@@ -226,7 +242,7 @@ class Serving:
                     warm.worker = None
                 if warm.worker is None:
                     await self._trim(1)
-                    warm.worker, _ = await self._started(generation)
+                    warm.worker, _ = await self._started(generation, _PLAIN)
                 try:
                     yield warm.worker
                 finally:
@@ -260,19 +276,29 @@ class Serving:
                     await warm.worker.stop()
 
     @asynccontextmanager
-    async def _fresh(self, generation: Generation, threads: int = 1) -> AsyncIterator[tuple[Worker, Loaded]]:
-        worker, loaded = await self._started(generation, threads)
+    async def _fresh(
+        self, generation: Generation, request: BenchmarkRequest, *, profile: bool = False
+    ) -> AsyncIterator[tuple[Worker, Loaded]]:
+        """A worker of its own, loaded as `request` says."""
+        worker, loaded = await self._started(generation, request, profile=profile)
         try:
             yield worker, loaded
         finally:
             self.counts.failed += not worker.alive
             await worker.stop()
 
-    async def _started(self, source: Generation | Candidate, threads: int = 1) -> tuple[Worker, Loaded]:
+    async def _started(
+        self, source: Generation | Candidate, request: BenchmarkRequest, *, profile: bool = False
+    ) -> tuple[Worker, Loaded]:
         worker = await self._begun(source)
         try:
             loaded = await worker.load(
-                source.config, threads=threads, deadline_s=self._limits.load_deadline_s
+                source.config,
+                threads=request.threads,
+                deadline_s=self._limits.load_deadline_s,
+                profile=profile,
+                hint=request.hint,
+                streams=request.streams,
             )
         except BaseException as e:
             self.counts.failed += isinstance(e, EdgeError)
@@ -284,7 +310,7 @@ class Serving:
     async def _begun(self, source: Source) -> Worker:
         """A worker that has loaded nothing yet."""
         try:
-            worker = await Worker.start(source.label, source.model, self.isolation)
+            worker = await Worker.start(source.label, source.model, self.isolation, files=source.parts())
         except EdgeError:
             self.counts.failed += 1
             raise
@@ -304,7 +330,11 @@ def _refused(stage: str, generation: Generation, error: EdgeError) -> Activation
 
 
 def _result(
-    generation: Generation, request: BenchmarkRequest, loaded: Loaded, measured: Measurement
+    generation: Generation,
+    request: BenchmarkRequest,
+    loaded: Loaded,
+    measured: Measurement,
+    profile: Profile | None,
 ) -> BenchmarkResult:
     return BenchmarkResult(
         name=generation.name,
@@ -318,4 +348,9 @@ def _result(
         peak_rss_bytes=measured.peak_rss_bytes,
         before=measured.before,
         after=measured.after,
+        from_cache=loaded.from_cache,
+        first_load_ns=loaded.first_load_ns,
+        profile=profile,
+        placement=loaded.placement,
+        runs_per_second=measured.runs_per_second,
     )

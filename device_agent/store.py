@@ -76,6 +76,10 @@ class Generation:
         """The files of its folder but the manifest, by name."""
         return {CONFIG_FILE: self.manifest.config, **{layer.title: layer for layer in self.manifest.layers}}
 
+    def parts(self) -> dict[str, Path]:
+        """The model's other files by title."""
+        return {title: self.folder / title for title in self.config.files}
+
     def digests(self) -> set[str]:
         """The digests of its manifest and of every blob that one refers to."""
         return {self.manifest_digest, *(blob.digest for blob in self.manifest.blobs())}

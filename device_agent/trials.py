@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import frozen
 
 from device_agent import candidate, contest, log, runtimes
 from device_agent.activator import Activator
@@ -42,12 +42,15 @@ class Bare:
 
     runtime: str
     model: Path = Path("/dev/null")
-    files: Mapping[str, Path] = field(factory=dict)
 
     @property
     def label(self) -> str:
         """What to call it in errors and logs."""
         return f"runtime {self.runtime}"
+
+    def parts(self) -> dict[str, Path]:
+        """None."""
+        return {}
 
 
 def check(asked: QueryRequest) -> QueryRequest:

@@ -6,6 +6,7 @@ openvino's telemetry, a thread that may reach for the network, is never started.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.bundle import Execution, TensorSpec
 from device_agent.errors import InvalidRequest, RuntimeMissing, WorkerFailed
+from device_agent.protocol import OperatorTiming, Queried, QueriedDevice, RuntimeDevice
 from device_agent.runtimes.base import DEFAULT, Options, check_inputs
+from device_agent.runtimes.openvino_timings import RESOLUTION_NS, Timings
 from device_agent.tensors import DTYPES, Tensor
 
 if TYPE_CHECKING:
@@ -47,35 +50,78 @@ class OpenVINO:
             core = openvino.Core()
             model = core.read_model(str(path), "" if weights is None else str(weights))
             compiled = core.compile_model(model, execution.device, _properties(execution, options))
-            return OpenVINOSession(openvino, compiled)
+            return OpenVINOSession(openvino, compiled, execution.hint, profile=options.profile)
         except (RuntimeError, TypeError, ValueError) as e:
             raise WorkerFailed(
                 "openvino refuses the model", where=path.name, got=str(e).strip()[-_MESSAGE_LENGTH:]
             ) from e
 
+    def devices(self) -> tuple[RuntimeDevice, ...]:
+        """The processors that OpenVINO finds here."""
+        core = _openvino().Core()
+        return tuple(
+            RuntimeDevice(
+                name,
+                str(core.get_property(name, "FULL_DEVICE_NAME")),
+                tuple(core.get_property(name, "OPTIMIZATION_CAPABILITIES")),
+            )
+            for name in core.available_devices
+        )
+
+    def query(self, path: Path, options: Options, devices: tuple[str, ...]) -> Queried:
+        """Which operators of an IR each device can run, asked with `query_model`."""
+        core = _openvino().Core()
+        weights = next((file for title, file in options.files.items() if title.endswith(".bin")), None)
+        model = core.read_model(str(path), "" if weights is None else str(weights))
+        operators = tuple(node.get_friendly_name() for node in model.get_ordered_ops())
+        found = []
+        for device in devices:
+            try:
+                runs = core.query_model(model, device)
+                found.append(QueriedDevice(device, tuple(name for name in operators if name in runs)))
+            except RuntimeError as e:
+                found.append(QueriedDevice(device, (), str(e).strip()[-_MESSAGE_LENGTH:]))
+        return Queried(operators, tuple(found))
+
 
 class OpenVINOSession:
     """A model that is loaded."""
 
-    def __init__(self, openvino: Any, compiled: Any) -> None:
+    resolution_ns = RESOLUTION_NS
+
+    def __init__(self, openvino: Any, compiled: Any, hint: str, *, profile: bool) -> None:
+        self.hint = hint
         self._openvino = openvino
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
+        self._tensors: list[Any] = []
+        self._timings = None
+        if profile:
+            self._timings = Timings(self._request, {}, str(compiled.get_property("EXECUTION_DEVICES")[0]))
         self.inputs = tuple(_spec(port) for port in compiled.inputs)
         self.outputs = tuple(_spec(port) for port in compiled.outputs)
 
     def set_inputs(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put the inputs in place, without a copy."""
+        """Put the inputs in place."""
         check_inputs(self.inputs, tensors)
-        for index, spec in enumerate(self.inputs):
-            array = _array(tensors[spec.name])
-            self._request.set_input_tensor(index, self._openvino.Tensor(array, shared_memory=True))
+        arrays = [_array(tensors[spec.name]) for spec in self.inputs]
+        self._tensors = [self._openvino.Tensor(array, shared_memory=True) for array in arrays]
+        for index, tensor in enumerate(self._tensors):
+            self._request.set_input_tensor(index, tensor)
 
     def invoke(self) -> None:
         """Run the model once."""
         try:
-            self._request.infer()
+            self._request.infer(share_outputs=True)  # by default it copies them
         except RuntimeError as e:
-            raise WorkerFailed("openvino cannot run the model", got=str(e).strip()[-_MESSAGE_LENGTH:]) from e
+            raise _failed(e) from e
+        if self._timings is not None:
+            self._timings.ran()
+
+    def latency_ns(self) -> int:
+        """Of the last `invoke`, by openvino's clock."""
+        latency_ms: float = self._request.latency
+        return round(latency_ms * 1e6)
 
     def get_outputs(self) -> dict[str, Tensor]:
         """Copies of the outputs of the last `invoke`."""
@@ -84,6 +130,39 @@ class OpenVINOSession:
             array = self._request.get_output_tensor(index).data
             found[spec.name] = Tensor(array.dtype.name, tuple(array.shape), array.tobytes())
         return found
+
+    def reset_timings(self) -> None:
+        """Begin to count anew."""
+        if self._timings is not None:
+            self._timings.reset()
+
+    def timings(self) -> tuple[OperatorTiming, ...]:
+        """Means over the runs since then; empty where it was not loaded to count."""
+        return () if self._timings is None else self._timings.means()
+
+    def stream(self, seconds: float) -> float:
+        """Runs per second, as many side by side as the compiled model has room for."""
+        try:
+            queue = self._openvino.AsyncInferQueue(self._compiled)
+            for request in queue:
+                for index, tensor in enumerate(self._tensors):
+                    request.set_input_tensor(index, tensor)
+            for _ in range(len(queue)):  # the first run of each is slower
+                queue.start_async()
+            queue.wait_all()
+            count = 0
+            begin = time.perf_counter_ns()
+            while not count or time.perf_counter_ns() - begin < seconds * 1e9:
+                queue.start_async()
+                count += 1
+            queue.wait_all()
+        except RuntimeError as e:
+            raise _failed(e) from e
+        return count * 1e9 / (time.perf_counter_ns() - begin)
+
+
+def _failed(error: RuntimeError) -> WorkerFailed:
+    return WorkerFailed("openvino cannot run the model", got=str(error).strip()[-_MESSAGE_LENGTH:])
 
 
 def _openvino() -> Any:
@@ -114,6 +193,8 @@ def _properties(execution: Execution, options: Options) -> dict[str, Any]:
             found["INFERENCE_PRECISION_HINT"] = execution.precision
     if execution.streams is not None:
         found["NUM_STREAMS"] = execution.streams
+    if options.profile:
+        found["PERF_COUNT"] = True
     return found
 
 
@@ -132,6 +213,7 @@ def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
     import numpy as np
 
     try:
-        return np.frombuffer(tensor.data, dtype=tensor.dtype).reshape(tensor.shape)
+        # a copy: openvino shares only what can be written to
+        return np.frombuffer(tensor.data, dtype=tensor.dtype).reshape(tensor.shape).copy()
     except ValueError as e:
         raise InvalidRequest("a tensor's bytes do not fill its shape", got=str(e)) from e
