@@ -39,7 +39,8 @@ def test_the_public_api():
     assert all(getattr(edge_sdk, name) is not None for name in edge_sdk.__all__)
     assert {
         "Artifact", "BenchmarkRequest", "BenchmarkResult", "Bundle", "Conversion", "Deployment", "Device",
-        "EdgeError", "Execution", "Fidelity", "Model", "Optimization", "Plan", "Preflight", "Quantization", "Search",
+        "EdgeError", "Execution", "Fidelity", "Model", "Optimization", "Plan", "Preflight", "Quantization",
+        "Search",
         "Selector", "Signature", "Target", "TensorSpec", "Verdict", "__version__", "benchmark", "convert",
         "deploy", "device",
         "inspect", "load", "open_bundle", "optimize", "pack", "plan", "quantize", "sign",

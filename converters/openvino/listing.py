@@ -1,0 +1,86 @@
+"""What a model consists of: its operators, their names and costs. Runs in the child."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+NO_OPERATORS = frozenset({"Parameter", "Result", "Constant"})
+Entry = tuple[str, str, int, list[str], list[str], bool]  # as `opened.OpenOperator`
+
+
+def tensor_names(model: Any) -> dict[str, list[str]]:
+    """Friendly name of each node -> the names that its outputs have in the source's file."""
+    found: dict[str, list[str]] = {}
+    for node in model.get_ordered_ops():
+        names = [name for port in node.outputs() for name in sorted(port.get_names())]
+        if names and node.get_type_name() not in NO_OPERATORS:
+            found.setdefault(node.get_friendly_name(), []).extend(names)
+    return found
+
+
+def entries(model: Any, tensors: Mapping[str, list[str]]) -> list[Entry]:
+    """The operators in execution order, without constants and ends."""
+    name_stably(model)
+    found: list[Entry] = []
+    for node in model.get_ordered_ops():
+        if node.get_type_name() in NO_OPERATORS:
+            continue
+        read = [port.get_source_output().get_node() for port in node.inputs()]
+        name = node.get_friendly_name()
+        now = [label for port in node.outputs() for label in port.get_names()]
+        found.append(
+            (
+                name,
+                node.get_type_name(),
+                macs_of(node),
+                [other.get_friendly_name() for other in read if other.get_type_name() not in NO_OPERATORS],
+                sorted({*tensors.get(name, ()), *now}),
+                any(port.get_element_type().is_real() for port in (*node.inputs(), *node.outputs())),
+            )
+        )
+    return found
+
+
+def name_stably(model: Any) -> None:
+    """Give nodes that nothing named a name by their place: OpenVINO's own counts all nodes of the process."""
+    taken = {node.get_friendly_name() for node in model.get_ops()}
+    for index, node in enumerate(model.get_ordered_ops()):
+        if node.get_friendly_name() == node.get_name():
+            label = f"{node.get_type_name()}.{index}"
+            while label in taken:
+                label += "."
+            taken.add(label)
+            node.set_friendly_name(label)
+
+
+def macs_of(node: Any) -> int:
+    """Multiply-accumulates of one run of a node, as `converters.graph.cost` counts them; open sizes are 1."""
+
+    def sizes(port: Any) -> list[int]:
+        shape = port.get_partial_shape()
+        if shape.rank.is_dynamic:
+            return []
+        return [size.get_length() if size.is_static else 1 for size in shape]
+
+    read = [sizes(port) for port in node.inputs()]
+    made = math.prod(sizes(node.output(0))) if node.outputs() else 0
+    match node.get_type_name():
+        case "Convolution":
+            return made * math.prod(read[1][1:])
+        case "GroupConvolution":
+            return made * math.prod(read[1][2:])
+        case "ConvolutionBackpropData":
+            return math.prod(read[0]) * math.prod(read[1][1:])
+        case "GroupConvolutionBackpropData":
+            return math.prod(read[0]) * math.prod(read[1][2:])
+        case "MatMul":
+            last = -2 if node.get_attributes()["transpose_a"] and len(read[0]) > 1 else -1
+            return made * (read[0][last] if read[0] else 1)
+        case "LSTMSequence" | "GRUSequence" | "RNNSequence":
+            weights = sum(math.prod(shape[1:]) for shape in read if len(shape) == 3 and shape is not read[0])
+            return math.prod(read[0][:2]) * weights
+        case "LSTMCell" | "GRUCell" | "RNNCell":
+            return read[0][0] * sum(math.prod(shape) for shape in read[-3:-1])
+    return 0
