@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from converters.model import Model
     from converters.partition.types import Plan
     from converters.quantize.calibration import CalibrationSource
-    from device_agent.bundle import Bundle
+    from device_agent.bundle import Bundle, Execution
     from device_agent.protocol import Compared
     from edge_sdk.devices.device import Deployment, Device
     from targets.schema import Target
@@ -80,6 +80,7 @@ def deploy_fastest(
     labels: Any = None,
     resume: str | Path | None = None,
     precision: str = "auto",
+    execution: Execution | None = None,
     name: str | None = None,
     output: str | Path | None = None,
     threads: int = 1,
@@ -103,6 +104,7 @@ def deploy_fastest(
         labels: of the validation samples, as for `convert`.
         resume: a file that keeps what the searches tried; each runtime has its own, named after it.
         precision: as for `plan`.
+        execution: how the runtimes with several processors run it; the others run it as they do.
         name: the deployment's name; made from the model's file name if None.
         output: the folder that the deployed bundle is kept in; it is not kept if None.
         threads: that each candidate is measured on.
@@ -133,7 +135,7 @@ def deploy_fastest(
     found = candidates(
         model, board, (device,),
         calibration=calibration, preprocessing=preprocessing, validation=validation, labels=labels,
-        resume=resume, precision=precision, progress=progress, **planning,
+        resume=resume, precision=precision, execution=execution, progress=progress, **planning,
     )  # fmt: skip
     key = None if sign_key is None else Path(sign_key)
     with tempfile.TemporaryDirectory(prefix="edge-") as folder:
@@ -156,10 +158,12 @@ def candidates(
     labels: Any = None,
     resume: str | Path | None = None,
     precision: str = "auto",
+    execution: Execution | None = None,
     progress: Progress = silent,
     **planning: Any,
 ) -> Candidates:
     """A model converted for every runtime of a board that one of the devices has; see `deploy_fastest`."""
+    from converters import registry
     from converters.convert import convert as run
     from converters.convert import generated
     from converters.quantize.scheme import AUTO
@@ -179,7 +183,8 @@ def candidates(
     )  # fmt: skip
 
     def plan(runtime: str) -> Plan:
-        return pipeline.plan(model, target, precision=precision, runtime=runtime, **planning)
+        how = execution if registry.backend(runtime).places else None
+        return pipeline.plan(model, target, precision=precision, runtime=runtime, execution=how, **planning)
 
     def convert(runtime: str, plan: Plan, told: Progress) -> Conversion:
         kept = making.journal(resume, runtime)

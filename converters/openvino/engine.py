@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from converters.openvino import spooled, verdicts
 from converters.openvino.compiled import artifact_of
@@ -17,7 +18,7 @@ from converters.openvino.integers import Node, float_operators
 from converters.openvino.layer_errors import Totals
 from converters.openvino.opened import Files, OpenOperator, files_in, open_model, operators_in
 from converters.openvino.schemes import PRECISIONS, RANGES, REPAIRS, SUBSET
-from converters.quantize.engine import Built, Fallback, Layer, LayerError
+from converters.quantize.engine import Built, Effect, Fallback, Layer, LayerError
 from converters.quantize.scheme import MIXED, Scheme
 from converters.quantize.sources import WAYS
 from converters.readers import child
@@ -162,12 +163,8 @@ class OpenVINOEngine:
         if key not in self._made:
             with tempfile.TemporaryDirectory(prefix="edge-") as folder:
                 answer = self._ask(head | {"folder": folder}, b"", QUANTIZE_SECONDS)
-                nodes = tuple(
-                    Node(*entry[:2], tuple(entry[2]), *entry[3:]) for entry in json.loads(answer.payload)
-                )
-                made = _Made(
-                    files_in(Path(folder)), nodes, answer.head["changed"], answer.head["differences"]
-                )
+                nodes = tuple(Node(*entry[:2], tuple(entry[2]), *entry[3:]) for entry in json.loads(answer.payload))
+                made = _Made(files_in(Path(folder)), nodes, answer.head["changed"], answer.head["differences"])
             if scheme.precision != "int8" and not made.changed["weights"]:
                 raise QuantizationError(
                     f"NNCF found no weights to make {scheme.precision} of",

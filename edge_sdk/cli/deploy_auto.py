@@ -147,7 +147,8 @@ def _candidates(
         return fastest.candidates(
             model, load_target(options.target), devices,
             calibration=data.calibration, preprocessing=data.preprocessing, validation=accuracy.validation,
-            labels=accuracy.labels, resume=accuracy.resume, progress=progress, **options.asked(),
+            labels=accuracy.labels, resume=accuracy.resume, execution=options.running.execution,
+            progress=progress, **options.asked(),
         )  # fmt: skip
     except AccuracyMissed as missed:
         after.keep(missed)
