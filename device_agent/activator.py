@@ -371,10 +371,11 @@ class Activator:
     def claim(self, name: str) -> Iterator[None]:
         """Keep every other operation off a model."""
         if check_name(name) in self._busy:
+            state = self._states.get(name)
             raise DeploymentConflict(
                 "another deployment, rollback, removal or comparison of this model is under way",
                 where=name,
-                got=self._states.get(name, State.IDLE).value,
+                got=state and state.value,
                 next_step="Wait for it to end and try again.",
             )
         self._busy.add(name)

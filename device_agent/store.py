@@ -188,6 +188,8 @@ class Store:
         since = time.monotonic() - WANTED_S
         with self._lock:
             self._wanted = {digest: when for digest, when in self._wanted.items() if when > since}
+            rivals = ((name, digests & self._wanted.keys()) for name, digests in self._rivals.items())
+            self._rivals = {name: digests for name, digests in rivals if digests}
             wanted = {*keep, *self._wanted}.union(*self._in_use)
         kept = {digest.removeprefix("sha256:") for digest in wanted}
         freed = 0

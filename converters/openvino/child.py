@@ -21,6 +21,7 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # an impor
 import openvino  # noqa: E402 - after the line above
 
 from converters.openvino import ends, listing, reading  # noqa: E402
+from converters.openvino.nncf_child import Quantising  # noqa: E402
 from converters.readers import child  # noqa: E402
 from device_agent.errors import EdgeError, InvalidModel  # noqa: E402
 from device_agent.frames import Frame  # noqa: E402
@@ -96,4 +97,5 @@ def _failed(frame: Frame, cause: Exception) -> EdgeError:
 
 if __name__ == "__main__":
     models = Models()
-    child.serve({"open": models.open, "save": models.save}, _failed)
+    quantising = Quantising(lambda: models.model, lambda model, folder: write(model, folder, fp16=False))
+    child.serve({"open": models.open, "save": models.save, **quantising.handlers()}, _failed)

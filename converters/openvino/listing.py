@@ -84,3 +84,34 @@ def macs_of(node: Any) -> int:
         case "LSTMCell" | "GRUCell" | "RNNCell":
             return read[0][0] * sum(math.prod(shape) for shape in read[-3:-1])
     return 0
+
+
+def name_apart(model: Any) -> None:
+    """Give the second and later of nodes of one name others: NNCF names what it is to leave alone."""
+    seen: set[str] = set()
+    for node in model.get_ordered_ops():
+        label = node.get_friendly_name()
+        number = 1
+        while label in seen:
+            number += 1
+            label = f"{node.get_friendly_name()}#{number}"
+        seen.add(label)
+        if label != node.get_friendly_name():
+            node.set_friendly_name(label)
+
+
+def nodes(model: Any) -> list[tuple[str, str, list[str], int, bool]]:
+    """The operators in execution order, without those that only make constants; see `integers.Node`."""
+    name_stably(model)
+    computed: set[str] = set()
+    found = []
+    for node in model.get_ordered_ops():
+        kind, name = node.get_type_name(), node.get_friendly_name()
+        sources = [port.get_source_output().get_node().get_friendly_name() for port in node.inputs()]
+        read = [source for source in sources if source in computed]
+        if kind in ("Parameter", "ReadValue") or read:
+            computed.add(name)
+        if read and kind != "Result":
+            floats = any(port.get_element_type().is_real() for port in (*node.inputs(), *node.outputs()))
+            found.append((name, kind, read, len(sources) - len(read), floats))
+    return found

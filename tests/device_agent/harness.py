@@ -147,6 +147,13 @@ class Client:
         )
         return dict(list(events)[-1]["result"])
 
+    def compare(self, *bundles: Bundle, rounds: int = 2) -> dict[str, Any]:
+        """Push bundles of one name and compare them; the result."""
+        for bundle in bundles:
+            self.push(bundle)
+        path = f"/edge/v1/models/{bundles[0].config.name}/compare"
+        return dict(list(self.events(path, comparison(*bundles, rounds=rounds)))[-1]["result"])
+
     def rollback(self, name: str) -> dict[str, Any]:
         return dict(list(self.events(f"/edge/v1/models/{name}/rollback"))[-1]["result"])
 
@@ -206,6 +213,13 @@ class AgentProcess:
         """As a power cut would, but for what the kernel still holds."""
         self.process.kill()
         self.process.wait()
+
+
+def comparison(*bundles: Bundle, rounds: int = 2, **request: Any) -> dict[str, Any]:
+    """A CompareRequest for bundles that are here, one that is over soon."""
+    quick = {"warmup_iterations": 1, "min_iterations": 3, "min_seconds": 0.0, "max_seconds": 20.0}
+    candidates = [{"manifest_digest": bundle.manifest_digest} for bundle in bundles]
+    return {"candidates": candidates, "request": quick | request, "rounds": rounds}
 
 
 def workers_of(agent: AgentProcess) -> list[int]:
