@@ -180,7 +180,7 @@ class Contest:
         workers = [entry.worker for entry in entries if entry.worker is not None]
         for entry in entries:
             entry.worker = None
-        await asyncio.gather(*(worker.stop() for worker in workers))
+        await asyncio.gather(*map(self._serving.end, workers))
 
     def _resident_bytes(self) -> int:
         pids = [entry.worker.pid for entry in self._entries if entry.worker is not None]

@@ -27,10 +27,10 @@ class OpenVINOBackend:
     name = "openvino"
     computes = True
     places = True
-    precisions = ("int8", "weight-int8", "weight-int4", "float16", "float32")  # no 16-bit activations
-    ends = ("float",)
-    ranges = ("minmax", "mse", "mean-minmax")
-    repairs = ("smooth_quant", "asymmetric", "bias_correction", "fast_bias_correction")
+    precisions: tuple[str, ...] = ("int8", "weight-int8", "weight-int4", "float16", "float32")
+    ends: tuple[str, ...] = ("float",)
+    ranges: tuple[str, ...] = ("minmax", "mse", "mean-minmax")
+    repairs: tuple[str, ...] = ("smooth_quant", "asymmetric", "bias_correction", "fast_bias_correction")
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """What each source operator becomes in the IR, or why OpenVINO cannot convert it."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from device_agent import protocol
 from device_agent.bundle import Bundle
 from device_agent.protocol import BenchmarkResult, Deployed
 from edge_sdk.bench.statistics import summarize
@@ -23,6 +24,7 @@ from edge_sdk.report.result import (
     ParityReport,
     Placement,
     ProfileReport,
+    RunsOnReport,
     RuntimeReport,
     SizesReport,
 )
@@ -62,6 +64,7 @@ def conversion_report(
         placement=tuple(Placement(count, *place) for place, count in places.most_common()),
         operators=dict(Counter(artifact.operators).most_common()),
         float_operators=artifact.float_operators,
+        execution=artifact.execution,
         rewrites={name: count for name, count in artifact.rewrites.items() if count},
         sizes_bytes=SizesReport(
             source=model.size_bytes,
@@ -115,6 +118,7 @@ def deploy_report(
         device=device,
         name=status.name,
         parity=ParityReport(deployed.parity.passed, deployed.parity.samples, deployed.parity.tensors),
+        runs_on=runs_on_report(deployed.placement),
         generation=status.generation,
         previous_generation=status.previous_generation,
         unchanged=deployed.unchanged,
@@ -127,6 +131,16 @@ def deploy_report(
         peak_rss_bytes=None if result is None else result.peak_rss_bytes,
         machine=None if result is None else MachineReport(result.before, result.after),
         timings_ns=dict(timings_ns),
+    )
+
+
+def runs_on_report(placement: protocol.Placement | None) -> RunsOnReport | None:
+    """Where the operators run; None where the runtime does not tell."""
+    if placement is None:
+        return None
+    counts = Counter(operator.device for operator in placement.operators)
+    return RunsOnReport(
+        placement.device, dict(counts.most_common()), placement.departures, placement.operators
     )
 
 

@@ -12,7 +12,8 @@ from attrs import frozen
 
 from converters.quantize.search import Search
 from device_agent import codec
-from device_agent.protocol import MachineState, OperatorTiming, TensorParity
+from device_agent.bundle import Execution
+from device_agent.protocol import MachineState, OperatorTiming, PlacedOperator, TensorParity
 from edge_sdk.bench.statistics import Percentile
 from edge_sdk.signature import Signature
 
@@ -96,6 +97,20 @@ class ParityReport:
 
 
 @frozen
+class RunsOnReport:
+    """Where the operators of the loaded model run on the device, as its runtime told.
+
+    `devices` counts them by processor; `departures` say of each that runs elsewhere than planned where that
+    is. `operators` are all of them, as the runtime made them of the model.
+    """
+
+    device: str  # what was asked for
+    devices: dict[str, int]
+    departures: tuple[str, ...]
+    operators: tuple[PlacedOperator, ...]
+
+
+@frozen
 class LatencyReport:
     """Percentiles of the latency in nanoseconds, over `samples` runs on `threads` threads."""
 
@@ -129,6 +144,7 @@ class ConversionReport:
     placement: tuple[Placement, ...]
     operators: dict[str, int]
     float_operators: tuple[str, ...]
+    execution: Execution | None
     rewrites: dict[str, int]
     sizes_bytes: SizesReport
     fidelity: FidelityReport | None
@@ -165,6 +181,7 @@ class DeployReport:
     device: str
     name: str
     parity: ParityReport
+    runs_on: RunsOnReport | None
     generation: int
     previous_generation: int | None
     unchanged: bool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from edge_sdk.bench.statistics import Percentile
-from edge_sdk.report import layout, profile, quantization
+from edge_sdk.report import layout, profile, quantization, running
 from edge_sdk.report.layout import Row, seconds, size
 from edge_sdk.report.result import BenchReport, ConversionReport, ConvertReport, DeployReport
 
@@ -26,6 +26,7 @@ def print_deployment(report: DeployReport) -> None:
     rows = [
         *_conversion_rows(conversion),
         ("Parity", _parity(report)),
+        *running.rows(report.runs_on),
         *_latency_rows(report),
         ("Generation", f"{report.generation}" + (f", before it {before}" if before is not None else "")),
         ("Signed", str(report.signature or "not told")),
@@ -83,6 +84,8 @@ def print_plan(plan: Plan) -> None:
     verdict = "can be made" if plan.accepted else "is refused"
     ends = f"{recipe.precision}, {recipe.io} ends"
     runtime = f"{plan.runtime} >= {plan.runtime_version}"
+    if plan.execution is not None:
+        runtime += f" {running.words(plan.execution)}"
     layout.lines([f"{plan.model} for {plan.target}: {verdict} ({runtime}, {ends})"])
     layout.lines(quantization.planned(recipe))
     shapes = [f"{name}{list(shape)}" for name, shape in plan.inputs.shapes.items()]
@@ -92,6 +95,7 @@ def print_plan(plan: Plan) -> None:
     rows = [(str(op.index), op.type, op.name, op.processor or "-", op.reason) for op in plan.operators]
     layout.table(("#", "operator", "name", "runs on", "reason"), rows)
     layout.lines(f"refused: {refusal}" for refusal in plan.refusals)
+    layout.lines(running.alternatives(plan.alternatives))
 
 
 def _conversion_rows(report: ConversionReport) -> list[Row]:
@@ -99,6 +103,8 @@ def _conversion_rows(report: ConversionReport) -> list[Row]:
     ends = f"{report.io} in and out"
     kind = report.precision if not report.float_operators else f"{report.precision}, some float"
     version = runtime.version or f">= {runtime.minimum_version}"
+    if report.execution is not None:
+        version += f" {running.words(report.execution)}"
     compiled = sum(report.operators.values())
     share = f" ({100 * sizes.deployed / sizes.float32:.0f} %)" if sizes.float32 != sizes.deployed else ""
     rows = [

@@ -54,6 +54,11 @@ def files(state: Path) -> dict[str, bytes]:
     }
 
 
+def failures(agent: AgentProcess) -> float:
+    """How many of its workers failed."""
+    return parsed(agent.client.ok("GET", "/metrics").decode())["edge_agent_worker_failures_total"]
+
+
 def until(condition: Any) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + 20
@@ -190,10 +195,11 @@ def test_a_bad_candidate_takes_only_itself(
     good = [make_bundle(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
     for bundle in (*good, poor := make_bundle(tmp_path / "bad", **{"seed": 4, **bad})):
         client.push(bundle)
-    body = comparison(good[0], poor, good[1], max_seconds=0.5)
+    body, before = comparison(good[0], poor, good[1], max_seconds=0.5), failures(shared)
     first, failed, last = list(client.events(COMPARE, body))[-1]["result"]["candidates"]
     assert (code, []) == (failed["error"]["code"], failed["latencies_ns"])
     assert said in failed["error"]["error"]
+    assert int(code == "worker_failed") == failures(shared) - before
     for row in (first, last):
         assert (None, 2) == (row["error"], len(row["latencies_ns"]))
     if code == "activation_failed":
