@@ -7,8 +7,8 @@ agent, in a contained worker. benchmark_app gets the same files, the same input,
 one thread that is not bound to a core, float operators in float32) and a process namespace of its own, as the
 worker has: in one, OpenVINO leaves out two system calls for each run, which are 3 us (`--plain`: without).
 Both take turns, who is first changes every round; what counts is the median over the rounds of ours / theirs.
-It must be within 2 % of 1 either way: a figure better than that of the runtime's own tool would be as wrong as
-one that is worse. Exit code 1 if a network misses that.
+It must be within 2 % of 1 either way: a figure better than that of the runtime's own tool would be as wrong
+as one that is worse. Exit code 1 if a network misses that.
 
 Latencies of both are by the runtime's own clock around one run. Needs openvino (which has benchmark_app) and,
 for int8, nncf. The networks of the zoo need EDGE_ZOO (default ../shared/zoo).
@@ -111,24 +111,13 @@ def convert(network: Network, folder: Path) -> edge_sdk.Conversion:
     return edge_sdk.convert(model, plan, calibration={spec.name: samples})
 
 
-def theirs(ir: Path, sample: Path, seconds: float, folder: Path) -> float:
+def theirs(ir: Path, sample: Path, options: argparse.Namespace) -> float:
     """The median latency in nanoseconds that benchmark_app tells."""
-    config = folder / "properties.json"
+    config = ir.with_name("properties.json")
     config.write_text(json.dumps({"CPU": PROPERTIES}))
-    command = [
-        *(
-            str(Path(sys.executable).with_name("benchmark_app")),
-            "-m",
-            str(ir),
-            "-d",
-            "CPU",
-            "-api",
-            "sync",
-            "-ip",
-            "f32",
-        ),
-        *("-load_config", str(config), "-i", str(sample)),
-    ]
+    tool = str(Path(sys.executable).with_name("benchmark_app"))
+    command = [*(() if options.plain else NAMESPACE), tool, "-m", str(ir), "-i", str(sample)]
+    command += ["-load_config", str(config), "-ip", "f32", "-api", "sync", "-t", str(options.seconds)]
     done = subprocess.run(command, capture_output=True, text=True)
     found = re.search(r"Median:\s+([0-9.]+) (us|ms)", done.stdout)
     if found is None:
