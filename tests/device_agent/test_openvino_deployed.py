@@ -127,7 +127,17 @@ def test_a_bundle_without_its_weights(agent: AgentProcess, folder: Path, net: Pa
     for config in (whole.config, evolve(whole.config, files=("plan.json",))):
         torn = write_bundle(folder / "torn", config, layers)
         with pytest.raises(InvalidBundle, match="other files of the model"):
-            list(
-                agent.client.events("/edge/v1/models/torn/deploy", {"manifest_digest": torn.manifest_digest})
-            )
-    assert MODEL_TYPE in {media_type for media_type, _ in layers.values()}
+            agent.client.deploy(torn)
+
+
+def test_runtimes_are_asked_in_a_worker(agent: AgentProcess, folder: Path, net: Path) -> None:
+    """Which processors there are, and which operators of an uploaded model each can run."""
+    names = [row["name"] for row in agent.client.json("GET", "/edge/v1/runtimes/openvino/devices")]
+    assert "CPU" in names
+    asked = irs.bundle(folder, net, name="asked")
+    agent.client.push(asked)
+    body = {"bundle": {"manifest_digest": asked.manifest_digest}, "devices": ["CPU", "NPU.7"]}
+    found = agent.client.json("POST", "/edge/v1/models/asked/query", body)
+    cpu, npu = found["devices"]
+    assert (found["operators"], "") == (cpu["operators"], cpu["problem"])
+    assert ([], "OpenVINO has no NPU.7 here") == (npu["operators"], npu["problem"].partition(",")[0])
