@@ -181,12 +181,12 @@ def test_config_and_manifest_agree_on_the_models_files(tmp_path):
     config = evolve(CONFIG, files=("part.bin",))
     write_bundle(tmp_path / "right", config, part)
     assert config == read_bundle(tmp_path / "right").config
-    for name, (config, layers) in {
+    for name, (other, layers) in {
         "missing": (config, LAYERS),
         "unnamed": (CONFIG, part),
         "another": (evolve(CONFIG, files=("plan.json",)), LAYERS),
         "model": (evolve(CONFIG, model="plan.json"), LAYERS),
     }.items():
-        write_bundle(tmp_path / name, config, layers)
+        write_bundle(tmp_path / name, other, layers)
         with pytest.raises(InvalidBundle, match="other files of the model"):
             read_bundle(tmp_path / name)
