@@ -27,7 +27,7 @@ from tests.device_agent.harness import (
     runs,
     workers_of,
 )
-from tests.device_agent.test_observation import parsed
+from tests.device_agent.test_serving import sample
 
 COMPARE = "/edge/v1/models/digits/compare"
 QUERY = "/edge/v1/models/digits/query"
@@ -54,9 +54,9 @@ def files(state: Path) -> dict[str, bytes]:
     }
 
 
-def failures(agent: AgentProcess) -> float:
+def failures(agent: AgentProcess) -> int:
     """How many of its workers failed."""
-    return parsed(agent.client.ok("GET", "/metrics").decode())["edge_agent_worker_failures_total"]
+    return sample(agent, "edge_agent_worker_failures_total")
 
 
 def until(condition: Any) -> None:
@@ -226,8 +226,7 @@ def test_turns_of_their_own_where_memory_is_short(state: Path, tmp_path: Path) -
         assert result is not None
         assert [2, 2] == [len(row["latencies_ns"]) for row in result["candidates"]]
         assert most <= 1
-        found = parsed(agent.client.ok("GET", "/metrics").decode())
-        assert (6, 0) == (found["edge_agent_worker_starts_total"], found["edge_agent_worker_failures_total"])
+        assert (6, 0) == (sample(agent, "edge_agent_worker_starts_total"), failures(agent))
 
 
 def test_what_could_not_be_deployed_is_not_run(shared: AgentProcess, tmp_path: Path) -> None:
@@ -296,9 +295,8 @@ def test_what_makes_no_sense_is_refused(shared: AgentProcess, path: str, body: A
     assert (400, "invalid_request") == (status, json.loads(answer)["code"])
 
 
-def _counted(agent: AgentProcess, outcome: str) -> float:
-    found = parsed(agent.client.ok("GET", "/metrics").decode())
-    return found.get(f"edge_agent_trials_total operation=compare,outcome={outcome}", 0)
+def _counted(agent: AgentProcess, outcome: str) -> int:
+    return sample(agent, f'edge_agent_trials_total{{operation="compare",outcome="{outcome}"}}')
 
 
 def _hex(digest: str) -> str:
