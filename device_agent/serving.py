@@ -196,8 +196,13 @@ class Serving:
         return _result(generation, request, loaded, measured, profile)
 
     async def try_out(self, candidate: Candidate, request: BenchmarkRequest) -> tuple[Worker, Loaded]:
-        """A worker of its own that has loaded a bundle which is not live; the caller stops it."""
+        """A worker of its own that has loaded a bundle which is not live; the caller ends it with `end`."""
         return await self._started(candidate, request)
+
+    async def end(self, worker: Worker) -> None:
+        """End a worker that serves nobody any more."""
+        self.counts.failed += not worker.alive
+        await worker.stop()
 
     @asynccontextmanager
     async def worker_of(self, source: Source) -> AsyncIterator[Worker]:
@@ -206,8 +211,7 @@ class Serving:
         try:
             yield worker
         finally:
-            self.counts.failed += not worker.alive
-            await worker.stop()
+            await self.end(worker)
 
     def resident_bytes(self) -> int:
         """What the warm workers hold of the memory."""
@@ -288,8 +292,7 @@ class Serving:
         try:
             yield worker, loaded
         finally:
-            self.counts.failed += not worker.alive
-            await worker.stop()
+            await self.end(worker)
 
     async def _started(
         self, source: Generation | Candidate, request: BenchmarkRequest, *, profile: bool = False

@@ -16,6 +16,7 @@ from device_agent.bundle import Bundle
 from device_agent.errors import (
     ActivationFailed,
     InvalidBundle,
+    InvalidRequest,
     ReplayedGeneration,
     Unsigned,
     WrongDevice,
@@ -26,7 +27,7 @@ from device_agent.statement import Selector
 from device_agent.store import Generation
 from device_agent.trust import Offer
 from tests.device_agent.harness import AgentProcess, DirectLive, make_bundle
-from tests.device_agent.trusted import NAME, Device, World, keygen, public, send
+from tests.device_agent.trusted import NAME, Device, World, ask, keygen, public, send, sign
 
 
 def _slots(state: Path) -> None:
@@ -111,6 +112,26 @@ def test_replay(device: Device, bundles: list[Bundle], what: str) -> None:
     device.push(bundles[2])
     assert not device.deploy(bundles[2], device.offer(bundles[2], 4)).unchanged
     assert bundles[2].manifest_digest == device.active()
+
+
+def test_comparing_uses_up_no_generation(tmp_path: Path) -> None:
+    """Nothing is recorded: the winner is deployed with its very statement; then the loser's is worthless."""
+    with AgentProcess(tmp_path / "state") as agent:
+        world = World(tmp_path, agent)
+        before = world.standing()
+        other = make_bundle(tmp_path / "other", seed=4)
+        world.client.push(other)
+        texts = {bundle.manifest_digest: world.statement(bundle) for bundle in (world.next, other)}
+        winner, loser = ((digest, text, sign(text, world.signer)) for digest, text in texts.items())
+        for offered in (winner, loser, winner):
+            assert [None, None] == [row["error"] for row in ask(world, "compare", offered)["candidates"]]
+        with pytest.raises(InvalidRequest, match="processors"):  # admitted: it is the runtime that refuses
+            ask(world, "query", winner)
+        assert before == world.standing()
+        assert 3 == send(world.client, *winner)["status"]["generation"]
+        for route in ("compare", "query", "deploy"):
+            with pytest.raises(ReplayedGeneration):
+                ask(world, route, loser)
 
 
 def test_replay_after_kill(tmp_path: Path) -> None:
