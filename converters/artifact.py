@@ -43,6 +43,11 @@ class Artifact:
         return hashlib.sha256(self.data).hexdigest()
 
     @property
+    def titles(self) -> tuple[str, ...]:
+        """The names of all its files, the one that names the others first."""
+        return (self.title, *self.files)
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all its files."""
         return len(self.data) + sum(map(len, self.files.values()))
