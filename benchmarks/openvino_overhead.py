@@ -125,7 +125,7 @@ def theirs(ir: Path, sample: Path, seconds: float, folder: Path) -> float:
             "-ip",
             "f32",
         ),
-        *("-load_config", str(config), "-i", str(sample), "-t", str(max(1, round(seconds)))),
+        *("-load_config", str(config), "-i", str(sample)),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     found = re.search(r"Median:\s+([0-9.]+) (us|ms)", done.stdout)
