@@ -123,7 +123,7 @@ def open_model(model: Model, progress: Progress) -> OpenModel:
                 )
                 if answer.kind == "opened":
                     progress("reading for OpenVINO", 1, 1)
-                    operators = tuple(_operator(entry) for entry in json.loads(answer.payload))
+                    operators = operators_in(answer.payload)
                     head = answer.head
                     return OpenModel(
                         process,
@@ -149,6 +149,11 @@ def open_model(model: Model, progress: Progress) -> OpenModel:
     )
     error.roads = tuple(said)
     raise error
+
+
+def operators_in(payload: bytes) -> tuple[OpenOperator, ...]:
+    """The operators that a child listed, see `listing.entries`."""
+    return tuple(_operator(entry) for entry in json.loads(payload))
 
 
 def _operator(entry: list[object]) -> OpenOperator:
