@@ -1,8 +1,8 @@
 """Runs in a process of its own: reads a model as OpenVINO's, keeps it, and writes it as IR.
 
-    open  {path, inputs, outputs, images}, payload: bound inputs  -> opened {unsupported, version},
-                                                     payload: operators as JSON; or refused {message}
-    save  {folder, fp16}                                          -> saved     model.xml, model.bin there
+    open  {path, inputs, outputs, images}, payload: bound inputs
+          -> opened {unsupported, version}, payload: {operators, translated} as JSON; or refused {message}
+    save  {folder, fp16}  -> saved; model.xml and model.bin are there
 
 `inputs` are [name, name in the file, dtype, shape as the file lays it], `outputs` likewise, with -1 for an
 open size. A request after `open` works on the model that it left. openvino's telemetry, a thread that may
@@ -39,7 +39,7 @@ class Models:
         head = frame.head
         try:
             model = self.core.read_model(head["path"])
-            tensors = listing.tensor_names(model)
+            made = listing.translated(model)
             reading.fix(model, head, child.unpack(frame.payload))
             model = ends.arrange(model, head)
         except (
@@ -50,13 +50,14 @@ class Models:
         ) as e:
             return Frame({"kind": "refused", "message": str(e)})
         self.model = model
-        entries = listing.entries(model, tensors)
+        entries = listing.entries(model, made)
+        left = listing.left(model, made)
         head = {
             "kind": "opened",
             "unsupported": self._unsupported([entry[0] for entry in entries]),
             "version": openvino.__version__.partition("-")[0],
         }
-        return Frame(head, json.dumps(entries).encode())
+        return Frame(head, json.dumps({"operators": entries, "translated": left}).encode())
 
     def _unsupported(self, names: list[str]) -> list[str]:
         """The operators that the CPU cannot run.

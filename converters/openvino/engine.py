@@ -49,9 +49,9 @@ class OpenVINOEngine:
     """
 
     name = "openvino"
-    ranges = RANGES
-    repairs = REPAIRS
-    steps = (FLOAT,)
+    ranges: tuple[str, ...] = RANGES
+    repairs: tuple[str, ...] = REPAIRS
+    steps: tuple[str, ...] = (FLOAT,)
 
     def __init__(
         self,

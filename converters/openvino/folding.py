@@ -14,9 +14,9 @@ def fold_scales(model: Any) -> int:
     """Fold constant factors of channels into the weights and biases before them, in place.
 
     OpenVINO folds those right behind a MatMul itself, but when it compiles a float model: not when it
-    converts one, and no more once weights are quantised. Behind integer weights such a factor, left by a normalisation
-    or put there by SmoothQuant, makes OpenVINO 2026.4 compute rubbish (docs/quantization/openvino.md). Of
-    quantised weights the steps are multiplied, which is exact.
+    converts one, and no more once weights are quantised. Behind integer weights such a factor, left by a
+    normalisation or put there by SmoothQuant, makes OpenVINO 2026.4 compute rubbish
+    (docs/quantization/openvino.md). Of quantised weights the steps are multiplied, which is exact.
 
     Returns:
         How many were folded.

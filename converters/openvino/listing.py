@@ -3,25 +3,72 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from attrs import frozen
+
 NO_OPERATORS = frozenset({"Parameter", "Result", "Constant"})
+# they stand around what computes; told of only where nothing else is left
+_CARRYING = frozenset({"Transpose", "Convert", "FakeQuantize", "Reshape", "Unsqueeze", "Squeeze"})
+_FUSED = "fused_names_0"
 Entry = tuple[str, str, int, list[str], list[str], bool]  # as `opened.OpenOperator`
 
 
-def tensor_names(model: Any) -> dict[str, list[str]]:
-    """Friendly name of each node -> the names that its outputs have in the source's file."""
-    found: dict[str, list[str]] = {}
+@frozen
+class Translated:
+    """What a frontend made of one source operator: nodes by friendly name and type, the last one first."""
+
+    tensors: tuple[str, ...]  # their names in the source's file
+    nodes: tuple[tuple[str, str], ...]
+
+
+def translated(model: Any) -> list[Translated]:
+    """What the frontend made of each source operator whose results it kept the names of."""
+    found = []
     for node in model.get_ordered_ops():
         names = [name for port in node.outputs() for name in sorted(port.get_names())]
         if names and node.get_type_name() not in NO_OPERATORS:
-            found.setdefault(node.get_friendly_name(), []).extend(names)
+            found.append(Translated(tuple(names), tuple(_own(node))))
     return found
 
 
-def entries(model: Any, tensors: Mapping[str, list[str]]) -> list[Entry]:
+def _own(node: Any) -> Iterator[tuple[str, str]]:
+    """A node and those before it without a name in the source: they stand for the same operator."""
+    waiting, seen = [node], {node.get_name()}
+    while waiting:
+        one = waiting.pop(0)
+        yield one.get_friendly_name(), one.get_type_name()
+        for port in one.inputs():
+            source = port.get_source_output()
+            other = source.get_node()
+            named = other.get_type_name() in NO_OPERATORS or source.get_names()
+            if not named and other.get_name() not in seen:
+                seen.add(other.get_name())
+                waiting.append(other)
+
+
+def left(model: Any, made: Sequence[Translated]) -> dict[str, list[str]]:
+    """By the tensors' names: the types of what was made of each source operator that is still there."""
+    there: set[str] = set()
+    types = {node.get_type_name() for node in model.get_ops()}
+    for node in model.get_ops():
+        there.add(node.get_friendly_name())
+        info = node.get_rt_info()
+        if _FUSED in info:
+            there.update(str(info[_FUSED].astype(str)).split(","))
+    found = {}
+    for one in made:
+        kinds = [kind for name, kind in reversed(one.nodes) if name in there and kind in types]
+        computing = [kind for kind in kinds if kind not in _CARRYING] or kinds
+        for name in one.tensors:
+            found[name] = list(dict.fromkeys(computing))
+    return found
+
+
+def entries(model: Any, made: Sequence[Translated]) -> list[Entry]:
     """The operators in execution order, without constants and ends."""
+    tensors = {one.nodes[0][0]: one.tensors for one in made}
     name_stably(model)
     found: list[Entry] = []
     for node in model.get_ordered_ops():

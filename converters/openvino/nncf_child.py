@@ -56,7 +56,7 @@ class Quantising:
         self._float = self._opened().clone()
         folding.fold_scales(self._float)
         listing.name_apart(self._float)
-        return Frame({"kind": "prepared"}, json.dumps(listing.entries(self._float, {})).encode())
+        return Frame({"kind": "prepared"}, json.dumps(listing.entries(self._float, ())).encode())
 
     def quantize(self, frame: Frame) -> Frame:
         """Give the activations and weights of a copy integers."""

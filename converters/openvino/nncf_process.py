@@ -145,7 +145,7 @@ class NncfProcess:
         opened = self.opened()
         if self._prepared is not opened.process:
             answer = opened.process.ask({"kind": "prepare"}, where=opened.where, seconds=COMPARE_SECONDS)
-            self._operators = operators_in(answer.payload)
+            self._operators = operators_in(json.loads(answer.payload))
             self._prepared = opened.process
 
     def _ask(self, head: Mapping[str, Any], payload: bytes, seconds: float) -> Frame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ class OpenModel:
 
     `process` keeps the model in floating point, as the requests of `converters.openvino.child` expect it.
     `road` is how it came there, `refused` what OpenVINO said to the roads before. `unsupported` are the names
-    of operators that OpenVINO reads and cannot run on a CPU.
+    of operators that OpenVINO reads and cannot run on a CPU. `translated` says by a tensor's name in the
+    source which types of operators were made of the one that gives it, of those that are left.
     """
 
     process: Child
@@ -66,6 +68,7 @@ class OpenModel:
     refused: tuple[tuple[Road, str], ...]
     operators: tuple[OpenOperator, ...]
     unsupported: tuple[str, ...]
+    translated: dict[str, tuple[str, ...]]
     version: str
 
     def save(self, *, fp16: bool) -> Files:
@@ -123,15 +126,15 @@ def open_model(model: Model, progress: Progress) -> OpenModel:
                 )
                 if answer.kind == "opened":
                     progress("reading for OpenVINO", 1, 1)
-                    operators = operators_in(answer.payload)
-                    head = answer.head
+                    listed, head = json.loads(answer.payload), answer.head
                     return OpenModel(
                         process,
                         where,
                         road,
                         tuple(said),
-                        operators,
+                        operators_in(listed["operators"]),
                         tuple(head["unsupported"]),
+                        {name: tuple(kinds) for name, kinds in listed["translated"].items()},
                         str(head["version"]),
                     )
                 said.append((road, str(answer.head["message"])))
@@ -151,9 +154,9 @@ def open_model(model: Model, progress: Progress) -> OpenModel:
     raise error
 
 
-def operators_in(payload: bytes) -> tuple[OpenOperator, ...]:
+def operators_in(entries: Iterable[list[object]]) -> tuple[OpenOperator, ...]:
     """The operators that a child listed, see `listing.entries`."""
-    return tuple(_operator(entry) for entry in json.loads(payload))
+    return tuple(_operator(entry) for entry in entries)
 
 
 def _operator(entry: list[object]) -> OpenOperator:

@@ -79,7 +79,8 @@ def _own(model: Model, folder: Path) -> Iterator[Road]:
             path = model.payload.job.path
             yield Road("its SavedModel", path, _shapes(model), model.shaping.bind)
         case "keras" if not model.dynamic:  # its SavedModel is traced for these sizes
-            yield Road("its SavedModel", str(_exported(model, folder)), _shapes(model))
+            path = str(_exported(model, folder))
+            yield Road("its SavedModel", path, _shapes(model), known=_numbered(model))
         case "tflite" if not model.dynamic:  # in its constants are these sizes
             from converters.readers.tflite import graph_of
 
@@ -105,6 +106,12 @@ def _exported(model: Model, folder: Path) -> Path:
     head = {"kind": "export", "to": str(made), **job.head()}
     tensorflow.ask(head, tensors.pack(job.payload({})), about=job.path)
     return made
+
+
+def _numbered(model: Model) -> dict[str, str]:
+    """The names that `Opened.export` gives to the ends, by the model's: Keras's are no identifiers."""
+    inputs = {spec.name: f"input_{index:04}" for index, spec in enumerate(model.inputs)}
+    return inputs | {spec.name: f"output_{index:04}" for index, spec in enumerate(model.outputs)}
 
 
 def _lowered(model: Model, folder: Path) -> Road | None:

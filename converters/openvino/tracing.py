@@ -59,7 +59,7 @@ class Traced:
         self._request.infer(dict(sample))
 
     def value(self, layer: str) -> np.ndarray | None:
-        """What a layer gave in the last run: float64, flat; None where the model has it not, or as no float."""
+        """What a layer gave in the last run: float64, flat; None where the model has no such float."""
         place = self._places.get(layer)
         if place is None:
             return None
