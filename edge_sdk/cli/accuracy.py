@@ -99,8 +99,8 @@ def choosing(function: F) -> F:
         click.option(
             "--ranges",
             type=click.Choice(["minmax", "percentile", "mse", "octav", "mean-minmax"]),
-            help="How the ranges of activations are chosen (by OpenVINO: minmax, mse, mean-minmax); auto tries "
-            "each.",
+            help="How the ranges of activations are chosen (by OpenVINO: minmax, mse, mean-minmax); auto "
+            "tries each.",
         ),
         click.option(
             "--repair",
