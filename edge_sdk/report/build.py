@@ -190,6 +190,7 @@ def bench_report(device: str, result: BenchmarkResult) -> BenchReport:
         runs_per_second=result.runs_per_second,
         peak_rss_bytes=result.peak_rss_bytes,
         machine=MachineReport(result.before, result.after),
+        runs_on=runs_on_report(result.placement),
         profile=profile_report(result),
     )
 

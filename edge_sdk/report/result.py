@@ -244,6 +244,7 @@ class BenchReport:
     runs_per_second: float | None
     peak_rss_bytes: int
     machine: MachineReport
+    runs_on: RunsOnReport | None
     profile: ProfileReport | None
 
     def to_json(self) -> dict[str, Any]:

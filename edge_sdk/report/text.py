@@ -68,6 +68,7 @@ def print_bench(report: BenchReport, top: int = profile.TOP) -> None:
     """A benchmark of a deployed model; of its profile the `top` operators that take longest."""
     rows = [
         ("Runtime", f"{report.runtime} {report.runtime_version}"),
+        *running.rows(report.runs_on),
         *_latency_rows(report),
     ]
     if report.runs_per_second is not None:
