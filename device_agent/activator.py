@@ -11,7 +11,6 @@ from attrs import define
 
 from device_agent import activation, log
 from device_agent.activation import Action, Facts, ModelRecord, State, next_state
-from device_agent.admission import examine
 from device_agent.ballast import Ballast
 from device_agent.bundle import Manifest, check_digest, check_name
 from device_agent.deadlines import Deadlines
@@ -23,7 +22,7 @@ from device_agent.errors import (
     NothingToRollBack,
     UnknownModel,
 )
-from device_agent.live import Live
+from device_agent.live import Checked, Live
 from device_agent.pace import Pace
 from device_agent.protocol import (
     Deployed,
@@ -55,7 +54,7 @@ class _Run:
     signed: Signed | None = None
     begun: ModelRecord | None = None
     generation: Generation | None = None
-    parity: Parity | None = None
+    checked: Checked | None = None
 
 
 class Activator:
@@ -159,26 +158,28 @@ class Activator:
             ActivationOverdue: a state did not end in its time.
         """
         digest = check_digest(manifest_digest)
-        with self._claim(name):
-            signed = await asyncio.to_thread(
-                self._signed.authorize, name, digest, offer, self._generations.get(name)
-            )
-            manifest = await asyncio.to_thread(examine, self._store, name, digest)
-            if signed is not None:
-                signed.check_blobs(manifest)
+        with self.claim(name):
+            manifest, signed = await self.admit(name, digest, offer)
             active = self._generations.get(name)
             if active is not None and active.manifest_digest == digest:
                 emit(_entered(State.PROBING))
-                parity = await self._pace.in_time(State.PROBING, name, self._live.probe(name))
+                checked = await self._pace.in_time(State.PROBING, name, self._live.probe(name))
                 if signed is not None:
                     await self._adopt(name, active.number, signed)
                 self._store.release(active)
-                return Deployed(self.status(name), parity, unchanged=True)
+                await self._pace.on_disk(name, lambda: self._tidy(name))
+                return Deployed(
+                    self.status(name), checked.parity, unchanged=True, placement=checked.placement
+                )
             generation = 0 if signed is None else signed.generation
             run = _Run(
                 name, lambda r: activation.begin_deploy(r, digest, generation), manifest, active, signed
             )
             return await self._drive(run, emit)
+
+    async def admit(self, name: str, digest: str, offer: Offer) -> tuple[Manifest, Signed | None]:
+        """The manifest of an uploaded bundle that may be deployed, and what was signed; writes nothing."""
+        return await asyncio.to_thread(self._signed.admit, name, digest, offer, self._generations.get(name))
 
     async def rollback(self, name: str, emit: Emit) -> Deployed:
         """Activate the generation before the active one; errors as for `deploy`.
@@ -187,7 +188,7 @@ class Activator:
             UnknownModel: nothing of that name is active.
             NothingToRollBack: there is no generation before it.
         """
-        with self._claim(name):
+        with self.claim(name):
             previous = self.status(name).previous_generation
             if previous is None:
                 raise NothingToRollBack(
@@ -200,7 +201,7 @@ class Activator:
 
     async def remove(self, name: str) -> None:
         """Remove a model and what only it needs; UnknownModel where nothing of that name is active."""
-        with self._claim(name):
+        with self.claim(name):
             self.status(name)
             await self._pace.on_disk(
                 name, lambda: self._record(name, activation.forget)
@@ -245,7 +246,8 @@ class Activator:
             raise failure
         status = self.status(run.name)
         log.event("activated", model=run.name, generation=status.generation, digest=status.manifest_digest)
-        return Deployed(status, run.parity or Parity(0, ()))
+        checked = run.checked or Checked(Parity(0, ()))
+        return Deployed(status, checked.parity, placement=checked.placement)
 
     async def _work(self, state: State, run: _Run, reason: str) -> bool:
         """What a state is there for; False where a rollback found nothing to go back to."""
@@ -258,12 +260,12 @@ class Activator:
                 run.before = self._generations.get(name)
             run.generation = await self._pace.on_disk(name, lambda: self._stage(run))
         elif state is State.PREFLIGHT and generation is not None:
-            run.parity = await self._live.preflight(generation)
+            run.checked = await self._live.preflight(generation)
         elif state is State.ACTIVATING and generation is not None:
             await self._pace.on_disk(name, lambda: self._activate(run, generation))
             self._switch(name, generation)
         elif state is State.PROBING:
-            run.parity = await self._live.probe(name)
+            run.checked = await self._live.probe(name)
             if self._states[name] is not state:  # overdue: before Python 3.12 a cancellation may be swallowed
                 return False
             await self._pace.on_disk(name, lambda: self._record(name, lambda r: activation.commit(r, _now())))
@@ -369,13 +371,14 @@ class Activator:
             self._records.put(name, record)
 
     @contextmanager
-    def _claim(self, name: str) -> Iterator[None]:
+    def claim(self, name: str) -> Iterator[None]:
         """Keep every other operation off a model."""
         if check_name(name) in self._busy:
+            state = self._states.get(name)
             raise DeploymentConflict(
-                "another deployment, rollback or removal of this model is under way",
+                "another deployment, rollback, removal or comparison of this model is under way",
                 where=name,
-                got=self._states.get(name, State.IDLE).value,
+                got=state and state.value,
                 next_step="Wait for it to end and try again.",
             )
         self._busy.add(name)

@@ -14,6 +14,7 @@ from device_agent.metrics import Metrics
 from device_agent.records import RecordFile
 from device_agent.serving import Serving
 from device_agent.store import Store
+from device_agent.trials import Trials
 from device_agent.trust import Trust
 from device_agent.uploads import Uploads
 
@@ -30,6 +31,7 @@ class Agent:
     lifetime: Lifetime
     trust: Trust
     metrics: Metrics
+    trials: Trials
 
 
 def open_agent(
@@ -46,4 +48,5 @@ def open_agent(
     trust = Trust(state_dir, accept_unsigned=accept_unsigned)
     activator = Activator(store, RecordFile(state_dir), serving, deadlines.from_environment(), trust)
     activator.start()
-    return Agent(state_dir, store, Uploads(store), serving, activator, lifetime, trust, Metrics())
+    trials = Trials(store, activator, serving)
+    return Agent(state_dir, store, Uploads(store), serving, activator, lifetime, trust, Metrics(), trials)

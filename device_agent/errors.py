@@ -247,7 +247,7 @@ class DiskFull(DeviceError, OSError):
 
 
 class DeploymentConflict(DeviceError):
-    """Another deployment, rollback or removal of the same model is under way."""
+    """Another deployment, rollback, removal or comparison of the same model is under way."""
 
     code, exit_code, http_status = "conflict", 24, 409
 

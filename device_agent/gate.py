@@ -29,6 +29,8 @@ _CLASSES = tuple(
         (r"/edge/v1/blobs/.*", "blob"),
         (r"/edge/v1/models/[^/]+/(deploy|rollback)", "deploy"),
         (r"/edge/v1/models/[^/]+/benchmark", "benchmark"),
+        (r"/edge/v1/models/[^/]+/(compare|query)", "compare"),
+        (r"/edge/v1/runtimes/.*", "runtimes"),
         (r"/edge/v1/models(/.*)?", "models"),
         (r"/edge/v1/agent(/.*)?", "agent"),
         (r"/edge/v1/lease", "lease"),

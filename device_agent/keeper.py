@@ -2,7 +2,8 @@
 
 Its stdin is a connection to the agent: made by systemd for a unit of its own, or by the agent itself.
 
-    agent -> keeper   one line of JSON, an `Order`, with the descriptors of frames, stderr and model file
+    agent -> keeper   one line of JSON, an `Order`, with the descriptors of frames, stderr, model file, the
+                      model's other files and, where there is one, the file that keeps what was compiled
     keeper -> agent   one line of JSON, an `Ending`, when the worker has ended and nothing of it is left
 
 The end of the connection ends the worker, and with it whatever it started.
@@ -15,16 +16,19 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from device_agent import codec, confine, tree, worker_main
+from device_agent.bundle import MAX_FILES
 from device_agent.limits import Limits
+from device_agent.worker_main import Material
 
 MAX_ORDER_BYTES = 1 << 16
-ORDER_FILES = 3
+ORDER_FILES = 3  # at least: frames, stderr, model
 WATCH_S = 0.05  # how often tasks are counted where the kernel does not limit them
 FEED_S = 5.0  # how often systemd hears from a keeper: a worker might have stopped it
 TOO_MANY_TASKS, OUT_OF_MEMORY = "tasks", "memory"
@@ -35,12 +39,16 @@ POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
 class Order:
     """How a worker is to be kept.
 
-    `unit`: systemd does the containing. `hide`: folders it shall not see, where that can be had.
+    `unit`: systemd does the containing. `hide`: folders it shall not see, where that can be had. `files`:
+    the titles of the model's other files, in the order of their descriptors. `cache_bytes`: to how many the
+    file may come that keeps what was compiled, whose descriptor is the last; None where there is none.
     """
 
     limits: Limits
     unit: bool
     hide: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    cache_bytes: int | None = None
 
 
 @frozen
@@ -65,7 +73,7 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     order, files = _receive(control)
-    frames_file, stderr_file, model_file = files
+    frames_file, stderr_file, *model_files = files
     os.dup2(stderr_file, 2)
     os.dup2(2, 1)
     os.close(stderr_file)
@@ -87,9 +95,9 @@ def main() -> None:
         control.close()
         if counts is not None:  # a unit's system call filter refuses it
             os.setpriority(os.PRIO_PROCESS, 0, niceness)
-        _work(order, frames_file, model_file, gaps)
-    os.close(frames_file)
-    os.close(model_file)
+        _work(order, frames_file, model_files, gaps)
+    for file in (frames_file, *model_files):
+        os.close(file)
     ending = _tend(control, _Worker(child, counts))
     if not alone:
         tree.end(os.getpid())
@@ -102,33 +110,44 @@ def _receive(control: socket.socket) -> tuple[Order, list[int]]:
     """The agent's order and its descriptors; SystemExit where it left without one."""
     text, files = b"", []
     while not text.endswith(b"\n"):
-        chunk, came, _, _ = socket.recv_fds(control, MAX_ORDER_BYTES, ORDER_FILES)
+        chunk, came, _, _ = socket.recv_fds(control, MAX_ORDER_BYTES, ORDER_FILES + MAX_FILES + 1)
         if not chunk:
             raise SystemExit(0)
         text += chunk
         files += came
-    if len(files) != ORDER_FILES:
+    order = codec.from_json(text, Order, where="the agent's order")
+    if len(files) != ORDER_FILES + len(order.files) + (order.cache_bytes is not None):
         raise SystemExit(2)
-    return codec.from_json(text, Order, where="the agent's order"), files
+    return order, files
 
 
-def _work(order: Order, frames_file: int, model_file: int, gaps: tuple[str, ...]) -> None:
+def _work(order: Order, frames_file: int, model_files: Sequence[int], gaps: tuple[str, ...]) -> None:
     """Become the worker."""
     confine.die_with_parent()
     os.setsid()
     if order.unit:
         _go_first()
     pid = tree.own_pid()
-    os.set_inheritable(model_file, False)
+    for file in model_files:
+        os.set_inheritable(file, False)
     if not order.unit:
         confine.limit_tasks(order.limits)
-    confine.give_up(order.limits, memory=not order.unit)
+    limits = order.limits
+    file_bytes = max(limits.worker_file_bytes, order.cache_bytes or 0)
+    confine.give_up(evolve(limits, worker_file_bytes=file_bytes), memory=not order.unit)
     status = 1
     try:
-        worker_main.run(socket.socket(fileno=frames_file), model_file, pid, gaps)
+        worker_main.run(socket.socket(fileno=frames_file), _material(order, model_files), pid, gaps)
         status = 0
     finally:
         os._exit(status)  # not to unwind into the keeper's part
+
+
+def _material(order: Order, files: Sequence[int]) -> Material:
+    """The model's files, by the names that this process can open them under."""
+    model, *others = (Path(f"/proc/self/fd/{file}") for file in files)
+    cache = others.pop() if order.cache_bytes is not None else None
+    return Material(model, dict(zip(order.files, others, strict=True)), cache)
 
 
 def _go_first() -> None:

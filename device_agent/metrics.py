@@ -37,6 +37,7 @@ class Metrics:
     requests: dict[tuple[str, int], int] = field(factory=dict)  # by class of route and status
     durations: dict[str, Histogram] = field(factory=dict)  # by class of route
     deploys: dict[tuple[str, str], int] = field(factory=dict)  # by operation and outcome
+    trials: dict[tuple[str, str], int] = field(factory=dict)  # comparisons and queries, by outcome
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a request whose answer began after so long."""
@@ -46,6 +47,10 @@ class Metrics:
     def deployed(self, operation: str, outcome: str) -> None:
         """Count a deployment, rollback or removal by how it ended: `committed` or the code of an error."""
         self.deploys[operation, outcome] = self.deploys.get((operation, outcome), 0) + 1
+
+    def tried(self, operation: str, outcome: str) -> None:
+        """Count a comparison or query by how it ended: `answered`, `left` or the code of an error."""
+        self.trials[operation, outcome] = self.trials.get((operation, outcome), 0) + 1
 
 
 @define

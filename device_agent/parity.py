@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
 
 from attrs import frozen
 
 from device_agent import durable, tensors
-from device_agent.bundle import GOLDEN_INPUTS_TYPE, GOLDEN_OUTPUTS_TYPE
+from device_agent.bundle import (
+    GOLDEN_INPUTS_TYPE,
+    GOLDEN_OUTPUTS_TYPE,
+    BundleConfig,
+    Descriptor,
+    Manifest,
+)
 from device_agent.elements import values_of
-from device_agent.errors import InvalidBundle, InvalidRequest
+from device_agent.errors import ActivationFailed, InvalidBundle, InvalidRequest
 from device_agent.protocol import Parity, TensorParity
-from device_agent.store import Generation
 from device_agent.tensors import Tensor
 
 MAX_GOLDEN_BYTES = 256 << 20
+
+
+class Unpacked(Protocol):
+    """A bundle whose files are on this disk."""
+
+    @property
+    def config(self) -> BundleConfig:
+        """What it says of its model."""
+        ...
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it consists of."""
+        ...
+
+    def path(self, layer: Descriptor) -> Path:
+        """Where a layer is."""
+        ...
 
 
 @frozen
@@ -27,18 +53,18 @@ class Sample:
     outputs: dict[str, Tensor]
 
 
-def golden_samples(generation: Generation) -> list[Sample]:
-    """The golden samples of a generation.
+def golden_samples(bundle: Unpacked) -> list[Sample]:
+    """The golden samples of a generation, or of a bundle that is none yet.
 
     Raises:
         InvalidBundle: there are none, or a tensor is missing from one.
     """
-    config = generation.config
+    config = bundle.config
     if config.golden_samples < 1:
         raise InvalidBundle("the bundle has no golden samples to check the device with")
     blobs = {}
     for media_type in (GOLDEN_INPUTS_TYPE, GOLDEN_OUTPUTS_TYPE):
-        layer = generation.manifest.layer(media_type)
+        layer = bundle.manifest.layer(media_type)
         if layer.size > MAX_GOLDEN_BYTES:
             raise InvalidBundle(
                 "golden samples are too large",
@@ -46,8 +72,8 @@ def golden_samples(generation: Generation) -> list[Sample]:
                 got=str(layer.size),
                 expected=f"<= {MAX_GOLDEN_BYTES}",
             )
-        with durable.mapped("cannot read golden samples", generation.folder / layer.title):
-            data = (generation.folder / layer.title).read_bytes()
+        with durable.mapped("cannot read golden samples", bundle.path(layer)):
+            data = bundle.path(layer).read_bytes()
         try:
             blobs[media_type] = tensors.unpack(data)
         except InvalidRequest as e:
@@ -69,6 +95,23 @@ def _of_sample(blob: Mapping[str, Tensor], index: int, names: list[str]) -> dict
         return {name: blob[f"{index}/{name}"] for name in names}
     except KeyError as e:
         raise InvalidBundle("a golden tensor is missing", where=str(e.args[0])) from e
+
+
+async def replay(
+    config: BundleConfig,
+    samples: Sequence[Sample],
+    infer: Callable[[Mapping[str, Tensor]], Awaitable[dict[str, Tensor]]],
+) -> Parity:
+    """Run golden samples, and compare what comes out with what the host computed."""
+    pairs = [(sample.outputs, await infer(sample.inputs)) for sample in samples]
+    return await asyncio.to_thread(compare, pairs, config.tolerance)
+
+
+def require(found: Parity) -> Parity:
+    """`found` itself if every output is within its tolerance; ActivationFailed otherwise."""
+    if not found.passed:
+        raise ActivationFailed("the device does not compute what the host computed", got=figures(found))
+    return found
 
 
 def compare(

@@ -134,12 +134,14 @@ class Profile:
     """Where the time of a run goes: means over `runs` runs that were measured with counters on.
 
     `unattributed_ns` is `latency_ns` less the operators' sum: the runtime's own work between them.
+    `resolution_ns` is that of its counters in a single run.
     """
 
     runs: int
     latency_ns: int
     operators: tuple[OperatorTiming, ...]
     unattributed_ns: int
+    resolution_ns: int = 1
 
 
 @frozen

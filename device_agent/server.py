@@ -26,7 +26,7 @@ from device_agent.gate import Gate, bounded_protocol
 from device_agent.lifetime import Lifetime
 from device_agent.limits import Limits
 from device_agent.network import TlsSettings
-from device_agent.routes import control, inference, models, observation, transfers
+from device_agent.routes import control, inference, models, observation, transfers, trials
 from device_agent.web import EXCEPTION_HANDLERS
 
 KEEP_ALIVE_S = 75
@@ -40,6 +40,7 @@ def application(agent: Agent, *, over_network: bool = False) -> Starlette:
         *control.ROUTES,
         *transfers.ROUTES,
         *models.ROUTES,
+        *trials.ROUTES,
         *inference.ROUTES,
         *observation.ROUTES,
     ]

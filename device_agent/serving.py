@@ -8,23 +8,47 @@ died is replaced at the next request. Requests of one model wait for each other,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
 
 from attrs import define, field, frozen
 
-from device_agent import isolation, log, parity
+from device_agent import compiled, isolation, log
 from device_agent.bench import Measurement
 from device_agent.bench import check as check_benchmark
+from device_agent.candidate import Candidate
 from device_agent.errors import ActivationFailed, EdgeError, Overloaded, UnknownModel
 from device_agent.isolation import Isolation
+from device_agent.live import Checked
 from device_agent.metrics import resident_bytes
-from device_agent.parity import Sample, golden_samples
+from device_agent.parity import golden_samples, replay, require
 from device_agent.patience import Ticket
-from device_agent.protocol import BenchmarkRequest, BenchmarkResult, Parity
+from device_agent.protocol import BenchmarkRequest, BenchmarkResult, Placement, Profile
 from device_agent.store import Generation
 from device_agent.tensors import Tensor
 from device_agent.worker import Loaded, Worker
+
+_PLAIN = BenchmarkRequest()  # how a model is loaded that is not measured
+
+
+class Source(Protocol):
+    """What a worker is started with."""
+
+    @property
+    def label(self) -> str:
+        """What to call it in errors and logs."""
+        ...
+
+    @property
+    def model(self) -> Path:
+        """The model's file."""
+        ...
+
+    def parts(self) -> dict[str, Path]:
+        """The model's other files by title."""
+        ...
 
 
 @frozen
@@ -38,6 +62,7 @@ class _Warm:
     """A worker that is kept, or the place for one. `users` are requests that have or await it."""
 
     worker: Worker | None = None
+    loaded: Loaded | None = None
     users: int = 0
     lock: asyncio.Lock = field(factory=asyncio.Lock)
 
@@ -117,7 +142,7 @@ class Serving:
                 found.setdefault(key.name, []).append(warm.worker.pid)
         return found
 
-    async def preflight(self, generation: Generation) -> Parity:
+    async def preflight(self, generation: Generation) -> Checked:
         """Load a generation in a worker of its own and replay its golden samples.
 
         Raises:
@@ -125,12 +150,13 @@ class Serving:
         """
         samples = await asyncio.to_thread(golden_samples, generation)
         try:
-            async with self._fresh(generation) as (worker, _):
-                return await _replay(generation, samples, worker.infer)
+            async with self._fresh(generation, _PLAIN) as (worker, loaded):
+                parity = require(await replay(generation.config, samples, worker.infer))
+                return Checked(parity, loaded.placement)
         except EdgeError as e:
             raise _refused("preflight", generation, e) from e
 
-    async def probe(self, name: str) -> Parity:
+    async def probe(self, name: str) -> Checked:
         """Replay the golden samples of what is live under a name, the way that requests go.
 
         Raises:
@@ -143,20 +169,53 @@ class Serving:
             return await self.infer(self.live(name), inputs)
 
         try:
-            return await _replay(generation, samples, through_the_live_path)
+            parity = require(await replay(generation.config, samples, through_the_live_path))
+            return Checked(parity, self._placement(generation))
         except EdgeError as e:
             raise _refused("probe", generation, e) from e
 
     async def benchmark(
         self, name: str, request: BenchmarkRequest, progress: Callable[[int, int], None]
     ) -> BenchmarkResult:
-        """Measure what is live under a name in a worker of its own, on its first golden sample."""
+        """Measure what is live under a name in a worker of its own, on its first golden sample.
+
+        Where the time goes is measured in another worker after that: counting costs time.
+
+        Raises:
+            InvalidRequest: it asks for what cannot be done, or its runtime cannot do.
+        """
         generation = self.live(name)
         check_benchmark(request)
         sample = (await asyncio.to_thread(golden_samples, generation))[0]
-        async with self._fresh(generation, request.threads) as (worker, loaded):
+        async with self._fresh(generation, request) as (worker, loaded):
             measured = await worker.benchmark(request, sample.inputs, progress)
-        return _result(generation, request, loaded, measured)
+        profile = None
+        if request.profile:
+            async with self._fresh(generation, request, profile=True) as (worker, _):
+                profile = await worker.profile(request, sample.inputs, progress)
+        return _result(generation, request, loaded, measured, profile)
+
+    async def try_out(self, candidate: Candidate, request: BenchmarkRequest) -> tuple[Worker, Loaded]:
+        """A worker of its own that has loaded a bundle which is not live; the caller ends it with `end`."""
+        return await self._started(candidate, request)
+
+    async def end(self, worker: Worker) -> None:
+        """End a worker that serves nobody any more."""
+        self.counts.failed += not worker.alive
+        await worker.stop()
+
+    @asynccontextmanager
+    async def worker_of(self, source: Source) -> AsyncIterator[Worker]:
+        """A worker of its own that has loaded nothing."""
+        worker = await self._begun(source)
+        try:
+            yield worker
+        finally:
+            await self.end(worker)
+
+    def resident_bytes(self) -> int:
+        """What the warm workers hold of the memory."""
+        return sum(resident_bytes(pid) for pids in self.workers().values() for pid in pids)
 
     async def retire(self, name: str) -> None:
         """Stop the idle workers of a model's generations that are not live."""
@@ -191,7 +250,7 @@ class Serving:
                     warm.worker = None
                 if warm.worker is None:
                     await self._trim(1)
-                    warm.worker, _ = await self._started(generation)
+                    warm.worker, warm.loaded = await self._started(generation, _PLAIN)
                 try:
                     yield warm.worker
                 finally:
@@ -225,61 +284,82 @@ class Serving:
                     await warm.worker.stop()
 
     @asynccontextmanager
-    async def _fresh(self, generation: Generation, threads: int = 1) -> AsyncIterator[tuple[Worker, Loaded]]:
-        worker, loaded = await self._started(generation, threads)
+    async def _fresh(
+        self, generation: Generation, request: BenchmarkRequest, *, profile: bool = False
+    ) -> AsyncIterator[tuple[Worker, Loaded]]:
+        """A worker of its own, loaded as `request` says."""
+        worker, loaded = await self._started(generation, request, profile=profile)
         try:
             yield worker, loaded
         finally:
-            self.counts.failed += not worker.alive
-            await worker.stop()
+            await self.end(worker)
 
-    async def _started(self, generation: Generation, threads: int = 1) -> tuple[Worker, Loaded]:
-        label = f"{generation.name} generation {generation.number}"
-        path = generation.folder / generation.config.model
+    async def _started(
+        self, source: Generation | Candidate, request: BenchmarkRequest, *, profile: bool = False
+    ) -> tuple[Worker, Loaded]:
+        worker = await self._begun(source, _cache(source, request))
         try:
-            worker = await Worker.start(label, path, self.isolation)
-            self.counts.started += 1
-            self.gaps = worker.gaps or self._unit_gaps()
-            try:
-                loaded = await worker.load(
-                    generation.config, threads=threads, deadline_s=self._limits.load_deadline_s
-                )
-            except BaseException:
-                await worker.stop()
-                raise
+            loaded = await worker.load(
+                source.config,
+                threads=request.threads,
+                deadline_s=self._limits.load_deadline_s,
+                profile=profile,
+                hint=request.hint,
+                streams=request.streams,
+            )
+        except BaseException as e:
+            self.counts.failed += isinstance(e, EdgeError)
+            await worker.stop()
+            raise
+        log.event("worker started", model=source.config.name, runs=source.label, pid=worker.pid)
+        return worker, loaded
+
+    async def _begun(self, source: Source, cache: Path | None = None) -> Worker:
+        """A worker that has loaded nothing yet."""
+        try:
+            worker = await Worker.start(
+                source.label, source.model, self.isolation, files=source.parts(), cache=cache
+            )
         except EdgeError:
             self.counts.failed += 1
             raise
-        log.event("worker started", model=generation.name, generation=generation.number, pid=worker.pid)
-        return worker, loaded
+        self.counts.started += 1
+        self.gaps = worker.gaps or self._unit_gaps()
+        return worker
+
+    def _placement(self, generation: Generation) -> Placement | None:
+        """Where the operators of what is live run, as its warm worker has told."""
+        warm = self._warm.get(_Key(generation.name, generation.number))
+        return None if warm is None or warm.loaded is None else warm.loaded.placement
 
     def _unit_gaps(self) -> tuple[str, ...]:
         return isolation.expected_gaps(self.isolation.kind) if self.isolation.kind == isolation.UNIT else ()
 
 
-async def _replay(
-    generation: Generation,
-    samples: list[Sample],
-    infer: Callable[[Mapping[str, Tensor]], Awaitable[dict[str, Tensor]]],
-) -> Parity:
-    pairs = [(sample.outputs, await infer(sample.inputs)) for sample in samples]
-    found = await asyncio.to_thread(parity.compare, pairs, generation.config.tolerance)
-    if not found.passed:
-        raise ActivationFailed(
-            "the device does not compute what the host computed", got=parity.figures(found)
-        )
-    return found
-
-
 def _refused(stage: str, generation: Generation, error: EdgeError) -> ActivationFailed:
     reason = error.what if error.got is None else f"{error.what}: {error.got}"
     return ActivationFailed(
-        f"the {stage} failed: {reason}", where=f"{generation.name} generation {generation.number}"
+        f"the {stage} failed: {reason}",
+        where=generation.label,
+        expected=error.expected,
+        next_step=error.next_step,
     )
 
 
+def _cache(source: Generation | Candidate, request: BenchmarkRequest) -> Path | None:
+    """Where what is compiled is kept: of a generation, and as it is served: other options make other code."""
+    as_served = request.hint is None and request.streams is None
+    if not isinstance(source, Generation) or not as_served or not compiled.keeps(source.config):
+        return None
+    return source.folder / compiled.COMPILED_FILE
+
+
 def _result(
-    generation: Generation, request: BenchmarkRequest, loaded: Loaded, measured: Measurement
+    generation: Generation,
+    request: BenchmarkRequest,
+    loaded: Loaded,
+    measured: Measurement,
+    profile: Profile | None,
 ) -> BenchmarkResult:
     return BenchmarkResult(
         name=generation.name,
@@ -293,4 +373,9 @@ def _result(
         peak_rss_bytes=measured.peak_rss_bytes,
         before=measured.before,
         after=measured.after,
+        from_cache=loaded.from_cache,
+        first_load_ns=loaded.first_load_ns,
+        profile=profile,
+        placement=loaded.placement,
+        runs_per_second=measured.runs_per_second,
     )

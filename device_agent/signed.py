@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from device_agent import activation, log, statement
+from device_agent.admission import examine
+from device_agent.bundle import Manifest
 from device_agent.errors import EdgeError
 from device_agent.protocol import SignatureStatus
 from device_agent.records import RecordFile
@@ -38,6 +40,21 @@ class SignedMemory:
         text = "" if active is None else self._store.statement(name, active.number)[0]
         highest = self._records.get(name).signed
         return self._trust.authorize(name, digest, offer, highest=highest, active=text)
+
+    def admit(
+        self, name: str, digest: str, offer: Offer, active: Generation | None
+    ) -> tuple[Manifest, Signed | None]:
+        """The manifest of an uploaded bundle that may be deployed, and what was signed; as `authorize`.
+
+        Raises:
+            InvalidBundle: the bundle makes no sense, or is not all here.
+            RuntimeMissing: the device cannot run it.
+        """
+        signed = self.authorize(name, digest, offer, active)
+        manifest = examine(self._store, name, digest)
+        if signed is not None:
+            signed.check_blobs(manifest)
+        return manifest, signed
 
     def status(self, name: str, active: Generation | None) -> SignatureStatus:
         """What was signed under a name, and what of it is active."""

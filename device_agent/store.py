@@ -2,7 +2,8 @@
 
     blobs/sha256/<hex>                    0444
     models/<name>/gens/<N>/               manifest.json, config.json and the layers by title;
-                                          statement.json and manifest.sig where it is signed
+                                          statement.json and manifest.sig where it is signed;
+                                          compiled.cache where its runtime keeps what it compiled
     models/<name>/current -> gens/<N>
 
 Nothing here decides; `activation` does.
@@ -14,7 +15,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -32,11 +34,12 @@ from device_agent.bundle import (
     parse_manifest,
     sha256,
 )
+from device_agent.compiled import COMPILED_FILE
 from device_agent.errors import EdgeError, InvalidBundle
 
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.json"
-RESERVED_TITLES = frozenset({MANIFEST_FILE, CONFIG_FILE, STATEMENT_FILE, SIGNATURE_FILE})
+RESERVED_TITLES = frozenset({MANIFEST_FILE, CONFIG_FILE, STATEMENT_FILE, SIGNATURE_FILE, COMPILED_FILE})
 WANTED_S = 3600.0  # how long a blob that nothing refers to is kept for the deployment it was sent for
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -57,9 +60,27 @@ class Generation:
         """Bytes of the config and all layers."""
         return sum(blob.size for blob in self.manifest.blobs())
 
+    @property
+    def label(self) -> str:
+        """What to call it in errors and logs."""
+        return f"{self.name} generation {self.number}"
+
+    @property
+    def model(self) -> Path:
+        """The model's file."""
+        return self.folder / self.config.model
+
+    def path(self, layer: Descriptor) -> Path:
+        """Where a layer is."""
+        return self.folder / layer.title
+
     def files(self) -> dict[str, Descriptor]:
         """The files of its folder but the manifest, by name."""
         return {CONFIG_FILE: self.manifest.config, **{layer.title: layer for layer in self.manifest.layers}}
+
+    def parts(self) -> dict[str, Path]:
+        """The model's other files by title."""
+        return {title: self.folder / title for title in self.config.files}
 
     def digests(self) -> set[str]:
         """The digests of its manifest and of every blob that one refers to."""
@@ -78,6 +99,8 @@ class Store:
         self._blobs = state_dir / "blobs" / "sha256"
         self._models = state_dir / "models"
         self._wanted: dict[str, float] = {}  # digest -> when it was last asked for
+        self._in_use: list[Set[str]] = []  # digests that are worked with just now
+        self._rivals: dict[str, Set[str]] = {}  # of the bundles that were compared, by name
         self._lock = threading.Lock()
         home.make_private(state_dir)
         for folder in (state_dir / "blobs", self._blobs, self._models):
@@ -107,10 +130,36 @@ class Store:
         self._want(digest)
 
     def release(self, generation: Generation) -> None:
-        """Nobody waits for the blobs of a generation any more; only what refers to them keeps them."""
+        """Nobody waits for the blobs of a generation any more; only what refers to them keeps them.
+
+        Nor for those of the bundles that were compared under its name: one of them has been chosen.
+        """
         with self._lock:
-            for digest in generation.digests():
+            for digest in {*generation.digests(), *self._rivals.pop(generation.name, ())}:
                 self._wanted.pop(digest, None)
+
+    @contextmanager
+    def compared(self, name: str, digests: Set[str]) -> Iterator[None]:
+        """Keep the blobs of bundles that are compared under a name, until one of them has been deployed.
+
+        In this context whatever happens; after it as long as blobs are kept for a deployment to come.
+        """
+        with self.in_use(digests):
+            with self._lock:
+                self._rivals[name] = digests | self._rivals.get(name, frozenset())
+            yield
+
+    @contextmanager
+    def in_use(self, digests: Set[str]) -> Iterator[None]:
+        """Keep these blobs while in this context; they are wanted after it."""
+        with self._lock:
+            self._in_use.append(digests)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_use.remove(digests)
+                self._wanted.update(dict.fromkeys(digests, time.monotonic()))
 
     def read_blob(self, digest: str, what: str) -> bytes:
         """A small blob's bytes, checked; InvalidBundle where it is missing, too large or damaged."""
@@ -125,6 +174,13 @@ class Store:
             self._drop_damaged(digest)
         return data
 
+    def check_blob(self, blob: Descriptor) -> None:
+        """Re-read and hash a blob; InvalidBundle where it is missing or damaged: that one is removed."""
+        if self.blob_size(blob.digest) is None:
+            raise InvalidBundle("a blob is missing", where=blob.digest, next_step="Push the bundle again.")
+        if "sha256:" + durable.hash_file(self.blob_path(blob.digest)) != blob.digest:
+            self._drop_damaged(blob.digest)
+
     def collect_blobs(self, keep: Iterable[str]) -> int:
         """Remove the blobs that are neither in `keep` nor wanted by a deployment to come.
 
@@ -134,7 +190,10 @@ class Store:
         since = time.monotonic() - WANTED_S
         with self._lock:
             self._wanted = {digest: when for digest, when in self._wanted.items() if when > since}
-            kept = {digest.removeprefix("sha256:") for digest in (*keep, *self._wanted)}
+            rivals = ((name, digests & self._wanted.keys()) for name, digests in self._rivals.items())
+            self._rivals = {name: digests for name, digests in rivals if digests}
+            wanted = {*keep, *self._wanted}.union(*self._in_use)
+        kept = {digest.removeprefix("sha256:") for digest in wanted}
         freed = 0
         with durable.mapped("cannot read a folder", self._blobs):
             for path in [path for path in self._blobs.iterdir() if path.name not in kept]:

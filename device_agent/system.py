@@ -45,7 +45,7 @@ def describe(
         word_bits=WORD_BITS,
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        cpu_model=cpu_model(_read(Path("/proc/cpuinfo"))),
+        cpu_model=cpu(),
         cpu_count=len(os.sched_getaffinity(0)),
         ram_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         disk_free_bytes=disk_free_bytes(state_dir),
@@ -83,6 +83,11 @@ def userland_machine(kernel_machine: str, word_bits: int) -> str:
     if word_bits == 32:
         return _32_BIT_USERLAND.get(kernel_machine, kernel_machine)
     return kernel_machine
+
+
+def cpu() -> str:
+    """The name of this machine's processor or board; empty if it has none."""
+    return cpu_model(_read(Path("/proc/cpuinfo")))
 
 
 def cpu_model(cpuinfo: str) -> str:

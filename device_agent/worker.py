@@ -6,17 +6,19 @@ import asyncio
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from device_agent import codec, errors, frames, keeper, log, tensors
 from device_agent.bench import Measurement
-from device_agent.bundle import BundleConfig
+from device_agent.bundle import BundleConfig, Execution
 from device_agent.errors import EdgeError, InvalidRequest, ProtocolError, WorkerFailed
 from device_agent.frames import Frame
 from device_agent.isolation import Isolation
 from device_agent.link import Link
-from device_agent.protocol import BenchmarkRequest
+from device_agent.protocol import BenchmarkRequest, Placement, Profile, Queried, RuntimeDevice
 from device_agent.tensors import Tensor
 
 START_DEADLINE_S = 30.0
@@ -24,16 +26,31 @@ LOAD_DEADLINE_S = 120.0
 ANSWER_DEADLINE_S = 60.0  # for one inference; while benchmarking, from one sign of life to the next
 STOP_DEADLINE_S = 1.0
 # what answers may be long: a worker that its model took over shall not fill the agent's memory
-_PAYLOAD_BYTES = {"outputs": 64 << 20, "measured": 32 << 20}
+_PAYLOAD_BYTES = {
+    "outputs": 64 << 20,
+    "measured": 32 << 20,
+    "profiled": 32 << 20,
+    "loaded": 16 << 20,
+    "queried": 16 << 20,
+    "devices": 1 << 20,
+}
+T = TypeVar("T")
 _LIMITS = {keeper.OUT_OF_MEMORY: "more memory than its limit", keeper.TOO_MANY_TASKS: "too many tasks"}
 
 
 @frozen
 class Loaded:
-    """What a worker says once its model is loaded. `load_ns` includes importing the runtime."""
+    """What a worker says once its model is loaded. `load_ns` includes importing the runtime.
+
+    `from_cache`: what was compiled before was loaded. `first_load_ns` is of the load that compiled that, this
+    one or an earlier; None where nothing is kept.
+    """
 
     load_ns: int
     version: str
+    from_cache: bool = False
+    first_load_ns: int | None = None
+    placement: Placement | None = None  # None: a runtime that does not tell
 
 
 class Worker:
@@ -43,26 +60,36 @@ class Worker:
     the process and all that it started are dead afterwards (`alive` is False) and nothing else is harmed.
     """
 
-    def __init__(self, link: Link, label: str, title: str) -> None:
+    def __init__(self, link: Link, label: str) -> None:
         self.pid = 0  # of the worker process
         self.gaps: tuple[str, ...] = ()  # what of the containment is not enforced
         self._link = link
         self._label = label
-        self._title = title
 
     @classmethod
-    async def start(cls, label: str, model: Path, isolation: Isolation) -> Worker:
+    async def start(
+        cls,
+        label: str,
+        model: Path,
+        isolation: Isolation,
+        *,
+        files: Mapping[str, Path] = MappingProxyType({}),
+        cache: Path | None = None,
+    ) -> Worker:
         """Start a worker that has not loaded its model yet.
 
         Args:
             label: names the model in errors.
             model: its file, which is opened here; the worker needs no right to find it.
             isolation: what it is started in.
+            files: the model's other files by title, opened here too.
+            cache: a file that keeps what is compiled, which the worker may write to; made if it is missing,
+                done without if there is no room.
 
         Raises:
             WorkerFailed: it cannot be started, or does not come up.
         """
-        worker = cls(await Link.make(label, model, isolation), label, model.name)
+        worker = cls(await Link.make(label, model, isolation, files, cache), label)
         try:
             hello = await worker._exchange(None, "hello", START_DEADLINE_S)
             worker.pid = int(hello.head["pid"])
@@ -80,15 +107,51 @@ class Worker:
         return not self._link.hung_up
 
     async def load(
-        self, config: BundleConfig, *, threads: int = 1, deadline_s: float = LOAD_DEADLINE_S
+        self,
+        config: BundleConfig,
+        *,
+        threads: int = 1,
+        deadline_s: float = LOAD_DEADLINE_S,
+        profile: bool = False,
+        hint: str | None = None,
+        streams: int | None = None,
     ) -> Loaded:
-        """Load the model in the file that the worker was started with."""
-        head = {"kind": "load", "runtime": config.runtime, "title": self._title, "threads": threads}
+        """Load the model in the files that the worker was started with.
+
+        Args:
+            config: of its bundle.
+            threads: that the runtime may use.
+            deadline_s: for it to answer.
+            profile: count the time of each operator from now on.
+            hint: instead of what the bundle's execution says.
+            streams: as `hint`.
+        """
+        head = {
+            **self._head("load", config, hint=hint, streams=streams),
+            "threads": threads,
+            "profile": profile,
+        }
         answer = await self._exchange(Frame(head), "loaded", deadline_s)
-        load_ns, version = answer.head.get("load_ns"), answer.head.get("version")
-        if not isinstance(load_ns, int) or not isinstance(version, str):
-            raise await self._nonsense(repr(answer.head)[:200])
-        return Loaded(load_ns, version)
+        try:
+            loaded = codec.from_json(answer.head, Loaded, where="what the worker loaded")
+        except InvalidRequest as e:
+            raise await self._nonsense(str(e)) from e
+        placement = await self._parsed(answer, Placement) if answer.payload else None
+        return evolve(loaded, placement=placement)
+
+    async def query(
+        self, config: BundleConfig, devices: tuple[str, ...], *, deadline_s: float = LOAD_DEADLINE_S
+    ) -> Queried:
+        """Which operators of the model each of these devices of its runtime can run; nothing is loaded."""
+        head = {**self._head("query", config), "devices": devices}
+        return await self._parsed(await self._exchange(Frame(head), "queried", deadline_s), Queried)
+
+    async def devices(
+        self, runtime: str, *, deadline_s: float = LOAD_DEADLINE_S
+    ) -> tuple[RuntimeDevice, ...]:
+        """The processors that a runtime has here; the worker's model does not matter."""
+        answer = await self._exchange(Frame({"kind": "devices", "runtime": runtime}), "devices", deadline_s)
+        return await self._parsed(answer, tuple[RuntimeDevice, ...])
 
     async def infer(
         self, inputs: Mapping[str, Tensor], *, deadline_s: float = ANSWER_DEADLINE_S
@@ -114,10 +177,22 @@ class Worker:
         answer = await self._exchange(
             Frame(head, tensors.pack(inputs)), "measured", deadline_s + request.max_seconds, progress
         )
-        try:
-            return codec.from_json(answer.payload, Measurement, where="the worker's measurement")
-        except InvalidRequest as e:
-            raise await self._nonsense(str(e)) from e
+        return await self._parsed(answer, Measurement)
+
+    async def profile(
+        self,
+        request: BenchmarkRequest,
+        inputs: Mapping[str, Tensor],
+        progress: Callable[[int, int], None],
+        *,
+        deadline_s: float = ANSWER_DEADLINE_S,
+    ) -> Profile:
+        """Measure where the time of a run goes, as `benchmark`; the model was loaded with `profile`."""
+        head = {"kind": "profile", "request": codec.to_json(request)}
+        answer = await self._exchange(
+            Frame(head, tensors.pack(inputs)), "profiled", deadline_s + request.max_seconds, progress
+        )
+        return await self._parsed(answer, Profile)
 
     async def stop(self) -> None:
         """End the worker: by closing its socket, by force if that is not enough."""
@@ -128,6 +203,28 @@ class Worker:
         if not ending.done():
             self._link.let_go()
         await ending
+
+    def _head(
+        self, kind: str, config: BundleConfig, *, hint: str | None = None, streams: int | None = None
+    ) -> dict[str, object]:
+        execution = config.execution
+        if hint is not None:
+            execution = evolve(execution or Execution(), hint=hint)
+        if streams is not None:
+            execution = evolve(execution or Execution(), streams=streams)
+        return {
+            "kind": kind,
+            "runtime": config.runtime,
+            "title": config.model,
+            "execution": None if execution is None else codec.to_json(execution),
+        }
+
+    async def _parsed(self, answer: Frame, kind: type[T]) -> T:
+        """What an answer's payload says; the process does not survive nonsense."""
+        try:
+            return codec.from_json(answer.payload, kind, where=f"the worker's {answer.kind!r}")
+        except InvalidRequest as e:
+            raise await self._nonsense(str(e)) from e
 
     async def _exchange(
         self,

@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from converters.quantize.search import Search
     from converters.verdict import Verdict
     from device_agent import __version__
-    from device_agent.bundle import Bundle, TensorSpec
+    from device_agent.bundle import Bundle, Execution, TensorSpec
     from device_agent.errors import EdgeError
     from device_agent.protocol import BenchmarkRequest, BenchmarkResult
     from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
+    from edge_sdk.fastest import Choice, Fastest, deploy_fastest
     from edge_sdk.pipeline import (
         benchmark,
         convert,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         open_bundle,
         optimize,
         pack,
+        place,
         plan,
         sign,
     )
@@ -56,10 +58,13 @@ _HOMES = {
     "BenchmarkRequest": "device_agent.protocol",
     "BenchmarkResult": "device_agent.protocol",
     "Bundle": "device_agent.bundle",
+    "Choice": "edge_sdk.fastest",
     "Conversion": "converters.convert",
     "Deployment": "edge_sdk.devices.device",
     "Device": "edge_sdk.devices.device",
     "EdgeError": "device_agent.errors",
+    "Execution": "device_agent.bundle",
+    "Fastest": "edge_sdk.fastest",
     "Fidelity": "converters.quantize.fidelity",
     "Model": "converters.model",
     "Optimization": "converters.optimize",
@@ -76,12 +81,14 @@ _HOMES = {
     "benchmark": "edge_sdk.pipeline",
     "convert": "edge_sdk.pipeline",
     "deploy": "edge_sdk.pipeline",
+    "deploy_fastest": "edge_sdk.fastest",
     "device": "edge_sdk.pipeline",
     "inspect": "edge_sdk.pipeline",
     "load": "edge_sdk.pipeline",
     "open_bundle": "edge_sdk.pipeline",
     "optimize": "edge_sdk.pipeline",
     "pack": "edge_sdk.pipeline",
+    "place": "edge_sdk.pipeline",
     "plan": "edge_sdk.pipeline",
     "quantize": "edge_sdk.quantization",
     "sign": "edge_sdk.pipeline",
@@ -92,10 +99,13 @@ __all__ = [
     "BenchmarkRequest",
     "BenchmarkResult",
     "Bundle",
+    "Choice",
     "Conversion",
     "Deployment",
     "Device",
     "EdgeError",
+    "Execution",
+    "Fastest",
     "Fidelity",
     "Model",
     "Optimization",
@@ -112,12 +122,14 @@ __all__ = [
     "benchmark",
     "convert",
     "deploy",
+    "deploy_fastest",
     "device",
     "inspect",
     "load",
     "open_bundle",
     "optimize",
     "pack",
+    "place",
     "plan",
     "quantize",
     "sign",

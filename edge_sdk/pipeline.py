@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from converters.partition.types import Plan
     from converters.preflight import Preflight
     from converters.quantize.calibration import CalibrationSource
-    from device_agent.bundle import Bundle
+    from device_agent.bundle import Bundle, Execution
     from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device
     from edge_sdk.signature import Signature
@@ -135,6 +135,8 @@ def plan(
     time_budget: float | None = None,
     memory_budget: int | None = None,
     judge: bool = False,
+    runtime: str | None = None,
+    execution: Execution | None = None,
 ) -> Plan:
     """Decide what becomes of a model on a target; writes nothing and opens no socket.
 
@@ -154,13 +156,19 @@ def plan(
         time_budget: seconds after which a search stops.
         memory_budget: bytes of this process that a search may take.
         judge: judge a named precision too; `metric`, `max_drop` or `prove` ask for that as well.
+        runtime: that of the board which is to run it: `litert`, `openvino`; the board's preferred if None.
+        execution: how a runtime with several processors is to run it; an empty `device` is the board's
+            processor, a `precision` of None float32 where the device has it. The usual if None.
 
     Returns:
-        The plan; `plan.refusals` holds what cannot be done and why, empty if all can.
+        The plan; `plan.refusals` holds what cannot be done and why, empty if all can. Where it is not,
+        `plan.alternatives` says what the board's other runtimes would do.
 
     Raises:
         UnknownTarget: no board of that name.
-        InvalidRequest: an unknown precision, kind of ends, range method or repair, or a senseless number.
+        InvalidRequest: an unknown precision, kind of ends, range method or repair, or a senseless number;
+            the board lacks the runtime, or the runtime what is asked of it.
+        MissingDependency: the runtime's converter is not installed.
     """
     from converters.partition import planner
     from converters.partition.types import Accuracy, Recipe
@@ -171,7 +179,8 @@ def plan(
     judged = judge or precision == "auto" or metric is not None or max_drop is not None or prove
     named = None if repairs is None else tuple(repairs)
     recipe = Recipe(precision, io, ranges, named, accuracy=asked if judged else None)
-    return planner.plan(model, board, recipe=recipe)
+    made = planner.plan(model, board, recipe=recipe, runtime=runtime, execution=execution)
+    return planner.with_alternatives(made, model, board, recipe=recipe)
 
 
 def inspect(model: Model, target: Target | str | None = None, *, precision: str | None = None) -> Preflight:
@@ -235,29 +244,16 @@ def convert(
         InvalidRequest: labels without samples, or for samples that can be read only once.
     """
     from converters.convert import convert as run
-    from converters.quantize.calibration import load_calibration
-    from device_agent.errors import InvalidRequest
+    from edge_sdk import samples
 
-    samples = judged = None
-    if validation is None and labels is not None and isinstance(calibration, Iterator):
-        raise InvalidRequest(
-            "an iterator of calibration samples can be read only once, so they cannot be judged on as well",
-            got=type(calibration).__name__,
-            next_step="Give the labelled samples as `validation`, or the calibration samples as an array.",
-        )
-    if calibration is not None:
-        samples = load_calibration(calibration, model, preprocessing=preprocessing, progress=progress)
-    given = calibration if validation is None and labels is not None else validation
-    if given is not None:
-        from converters.quantize.validation import load_validation
-
-        judged = load_validation(given, model, labels=labels, preprocessing=preprocessing)
-    elif labels is not None:
-        raise InvalidRequest("labels without samples", next_step="Give the samples they are of.")
+    calibrating, judged = samples.load(
+        model, calibration, preprocessing=preprocessing, validation=validation, labels=labels,
+        progress=progress,
+    )  # fmt: skip
     return run(
         model,
         plan,
-        calibration=samples,
+        calibration=calibrating,
         validation=judged,
         resume=None if resume is None else Path(resume),
         progress=progress,
@@ -345,6 +341,35 @@ def sign(
     return Signature(True, found.public.fingerprint, found.label, generation)
 
 
+def place(
+    conversion: Conversion,
+    device: Device,
+    *,
+    name: str | None = None,
+    sign_key: str | Path | None = None,
+    progress: Progress = silent,
+) -> Conversion:
+    """A conversion for `HETERO` with a processor for each operator: the first named that the device says can.
+
+    Any other conversion is given back as it is. The model is sent to the device and not activated.
+
+    Args:
+        conversion: from `convert`.
+        device: an open device.
+        name: that it will be deployed by; made from the model's file name if None.
+        sign_key: as for `deploy`.
+        progress: called as `progress(what, done, total)`.
+
+    Raises:
+        UnsupportedOperator: none of the processors named can run an operator.
+        EdgeError: as `deploy` does.
+    """
+    from edge_sdk import placing
+
+    key = None if sign_key is None else Path(sign_key)
+    return placing.place(conversion, device, name=name, sign_key=key, progress=progress)
+
+
 def deploy(
     bundle: Bundle,
     device: Device,
@@ -364,9 +389,13 @@ def deploy(
         UntrustedSigner: the device takes signed bundles only, and you have no key that it trusts.
         ActivationFailed: the device does not compute what the host computed, or cannot load the model.
         DeploymentConflict: another deployment of the same model is under way.
+        DeviceUnsuitable: it has no processor of the kind that the bundle is for, or no driver for it.
         DiskFull: no room on the device.
         DeviceError: anything else on the device or the way to it.
     """
+    from edge_sdk import placing
+
+    placing.check_bundle(bundle, device)
     key = None if sign_key is None else Path(sign_key)
     return device.deploy(bundle, sign_key=key, progress=progress)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from converters.model import Model
     from converters.quantize.calibration import CalibrationSource
     from converters.quantize.search import Search
+    from device_agent.bundle import Execution
     from edge_sdk.saving import Saved
     from targets.schema import Target
 
@@ -76,6 +77,8 @@ def quantize(
     time_budget: float | None = None,
     memory_budget: int | None = None,
     resume: str | Path | None = None,
+    runtime: str | None = None,
+    execution: Execution | None = None,
     progress: Progress = silent,
 ) -> Quantization:
     """Quantise a model so that it keeps its accuracy; nothing is written.
@@ -99,6 +102,8 @@ def quantize(
         time_budget: seconds after which a search stops.
         memory_budget: bytes of this process that a search may take.
         resume: a file that keeps what was tried, to go on from there.
+        runtime: that of the board which is to run it; the board's preferred if None.
+        execution: how a runtime with several processors is to run it; the usual if None.
         progress: called as `progress(what, done, total)`.
 
     Raises:
@@ -106,6 +111,7 @@ def quantize(
         BudgetExceeded: the search does not fit the memory it may use.
         CalibrationError: samples are absent or do not fit the model.
         InvalidRequest: an unknown name, or a number that makes no sense.
+        MissingDependency: the runtime's converter is not installed.
         MetricError: the metric cannot judge the model with these labels.
         UnsupportedOperator: the target cannot run the model.
     """
@@ -116,7 +122,7 @@ def quantize(
     plan = pipeline.plan(
         opened, target, precision=precision, io=io, metric=metric, max_drop=max_drop, judge=True,
         confidence=confidence, prove=prove, ranges=ranges, repairs=repairs,
-        time_budget=time_budget, memory_budget=memory_budget,
+        time_budget=time_budget, memory_budget=memory_budget, runtime=runtime, execution=execution,
     )  # fmt: skip
     conversion = pipeline.convert(
         opened, plan, calibration=calibration, preprocessing=preprocessing,

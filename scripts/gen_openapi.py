@@ -21,9 +21,13 @@ from device_agent.errors import tree
 from device_agent.protocol import (
     AgentInfo,
     BenchmarkRequest,
+    CompareRequest,
     DeploymentStatus,
     DeployRequest,
     HistoryEntry,
+    Queried,
+    QueryRequest,
+    RuntimeDevice,
     SignatureStatus,
 )
 
@@ -196,6 +200,13 @@ def document() -> dict[str, Any]:
         "/edge/v1/models/{name}/deploy": {"post": events("Activate an uploaded bundle", DeployRequest)},
         "/edge/v1/models/{name}/rollback": {"post": events("Go back to the generation before")},
         "/edge/v1/models/{name}/benchmark": {"post": events("Measure a deployment", BenchmarkRequest)},
+        "/edge/v1/models/{name}/compare": {"post": events(
+            "Measure uploaded bundles in turns, activating none", CompareRequest)},
+        "/edge/v1/models/{name}/query": {"post": route(
+            "Which operators of an uploaded bundle's model processors can run", schema(Queried),
+            parameters=MODEL, body={"application/json": {"schema": schema(QueryRequest)}})},
+        "/edge/v1/runtimes/{name}/devices": {"get": route(
+            "The processors that a runtime has", schema(tuple[RuntimeDevice, ...]), parameters=MODEL)},
         "/edge/v1/logs": {"get": route(
             "The newest lines of the agent's log, each a JSON object", {"type": "string"},
             media_type=protocol.EVENTS_MEDIA_TYPE, parameters=[

@@ -19,11 +19,21 @@ class Backend(Protocol):
     """Compiles models for one runtime.
 
     `name` is the runtime's name. `computes` says whether its artifacts compute what the model computes:
-    of the null backend's, nothing can be compared with the source.
+    of the null backend's, nothing can be compared with the source. `places` says whether its runtime has
+    several processors to choose from: a plan for it has an `Execution`.
+
+    What a recipe may ask for: `precisions` are of `scheme.PRECISIONS`, `ends` of `scheme.IO_KINDS` (what a
+    model that computes in integers may take and give), `ranges` and `repairs` those that its engine knows,
+    in the order in which they are worth trying.
     """
 
     name: str
     computes: bool
+    places: bool
+    precisions: tuple[str, ...]
+    ends: tuple[str, ...]
+    ranges: tuple[str, ...]
+    repairs: tuple[str, ...]
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """One verdict per source operator, in order; a yes says what the operator becomes."""

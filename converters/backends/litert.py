@@ -9,6 +9,9 @@ from attrs import frozen
 
 from converters import registry, resizing
 from converters.memory import hand_back
+from converters.quantize.ranges import METHODS
+from converters.quantize.repairs import REPAIRS
+from converters.quantize.scheme import IO_KINDS, PRECISIONS
 from converters.verdict import Verdict
 from device_agent.errors import UnsupportedOperator
 
@@ -37,6 +40,11 @@ class LiteRTBackend:
     """
 
     computes = True
+    places = False
+    precisions = PRECISIONS
+    ends = IO_KINDS
+    ranges = METHODS
+    repairs = tuple(REPAIRS)
 
     def __init__(self, name: str, least_version: str) -> None:
         self.name = name

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from converters.artifact import Artifact
+from converters.quantize.ranges import METHODS
+from converters.quantize.repairs import REPAIRS
+from converters.quantize.scheme import IO_KINDS, PRECISIONS
 from converters.verdict import Verdict
 from device_agent.runtimes.null import null_model
 
@@ -21,6 +24,11 @@ class NullBackend:
 
     name = "null"
     computes = False
+    places = False
+    precisions = PRECISIONS
+    ends = IO_KINDS
+    ranges = METHODS  # nothing is quantised: whatever is asked is as good
+    repairs = tuple(REPAIRS)
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """A yes for every operator."""

@@ -1,4 +1,4 @@
-"""Which precisions a processor can be given, and what `auto` means on it; decided from its `dtypes` alone."""
+"""Which precisions a processor can be given through a backend, and what `auto` means on it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from attrs import evolve
 from converters.quantize.scheme import AUTO, PRECISIONS, STATIC
 
 if TYPE_CHECKING:
+    from converters.backends.base import Backend
     from converters.partition.types import Recipe
     from targets.schema import Processor
 
@@ -26,26 +27,30 @@ _NEEDS: dict[str, tuple[frozenset[str], ...]] = {
 STEPS = ("int16x8", "float32")  # what a layer that loses too much may be given instead, cheapest first
 
 
-def precisions_of(processor: Processor) -> tuple[str, ...]:
-    """What a model can be for that processor, of `scheme.PRECISIONS` and in their order."""
+def precisions_of(processor: Processor, backend: Backend) -> tuple[str, ...]:
+    """What a backend can make for that processor, of `scheme.PRECISIONS` and in their order."""
     has = frozenset(processor.dtypes)
-    return tuple(name for name in PRECISIONS if any(needed <= has for needed in _NEEDS[name]))
+    return tuple(
+        name
+        for name in PRECISIONS
+        if name in backend.precisions and any(needed <= has for needed in _NEEDS[name])
+    )
 
 
-def settled(recipe: Recipe, processor: Processor, *, computes: bool) -> Recipe | None:
-    """The recipe as that processor can carry it out; None where it cannot.
+def settled(recipe: Recipe, processor: Processor, backend: Backend) -> Recipe | None:
+    """The recipe as that processor and backend can carry it out; None where they cannot.
 
     `auto` stays what it is where there is something to search: a processor that computes in int8, through
-    a backend whose artifacts can be compared with the source (`computes`). Elsewhere it is the first
-    precision that the processor has. Where operators may differ, only by the precisions that it has.
+    a backend whose artifacts can be compared with the source. Elsewhere it is the first precision that the
+    processor has. Where operators may differ, only by the precisions that it has.
     """
-    able = precisions_of(processor)
+    able = precisions_of(processor, backend)
     steps = tuple(step for step in STEPS if step in able)
     if recipe.precision != AUTO:
         if recipe.precision not in able:
             return None
         return evolve(recipe, steps=steps if recipe.precision in STATIC else ())
-    if "int8" in able and computes:
+    if "int8" in able and backend.computes:
         return evolve(recipe, steps=steps)
     if not able:
         return None

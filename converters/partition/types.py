@@ -113,8 +113,20 @@ def planned_inputs(model: Model) -> PlannedInputs:
 
 
 @frozen
+class Alternative:
+    """Another runtime of the board, and whether it takes a model; `reason`: how much of it, or why not."""
+
+    runtime: str
+    accepted: bool
+    reason: str
+
+
+@frozen
 class Plan:
-    """What will be made of a model for a target. `refusals` is empty if and only if it can be made."""
+    """What will be made of a model for a target. `refusals` is empty if and only if it can be made.
+
+    `alternatives` are the board's other runtimes; they are asked only where this plan is refused.
+    """
 
     model: str
     model_sha256: str
@@ -128,6 +140,7 @@ class Plan:
     refusals: tuple[Verdict, ...]
     inputs: PlannedInputs
     execution: Execution | None = None  # for runtimes with several processors
+    alternatives: tuple[Alternative, ...] = ()
 
     @property
     def accepted(self) -> bool:

@@ -84,6 +84,15 @@ def expose(agent: Agent, temperature_c: float | None) -> str:
             for (operation, outcome), count in sorted(counted.deploys.items())
         ],
     )
+    text.family(
+        "edge_agent_trials_total",
+        "counter",
+        "Comparisons and queries by how they ended.",
+        [
+            ((("operation", operation), ("outcome", outcome)), count)
+            for (operation, outcome), count in sorted(counted.trials.items())
+        ],
+    )
     text.family("process_resident_memory_bytes", "gauge", "Of the agent.", [((), resident_bytes())])
     if temperature_c is not None:
         text.family("edge_agent_temperature_celsius", "gauge", "The hottest zone.", [((), temperature_c)])

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from device_agent.bundle import Execution, TensorSpec
 from device_agent.errors import InvalidRequest
-from device_agent.protocol import OperatorTiming, PlacedOperator
+from device_agent.protocol import OperatorTiming, Placement, Queried, RuntimeDevice
 from device_agent.tensors import Tensor
 
 
@@ -57,17 +57,79 @@ class Session(Protocol):
 class Placing(Protocol):
     """A session whose runtime tells where each operator runs."""
 
-    def placement(self) -> tuple[PlacedOperator, ...]:
-        """What the runtime made of the model, in execution order."""
+    def placement(self) -> Placement:
+        """What the runtime made of the model, in execution order, against what was asked for."""
         ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A session whose runtime keeps what it compiled; see `Options.cache`."""
+
+    from_cache: bool  # whether this load was from what was kept
+    first_load_ns: int | None  # of the load that compiled what is kept; None where nothing is
 
 
 @runtime_checkable
 class Profiling(Protocol):
     """A session whose runtime counts the time of each operator; see `Options.profile`."""
 
+    resolution_ns: int  # of what it counts
+
+    def reset_timings(self) -> None:
+        """Begin to count anew."""
+        ...
+
     def timings(self) -> tuple[OperatorTiming, ...]:
-        """Of the last `invoke`, in execution order; operators that were not run are left out."""
+        """Means over the runs since `reset_timings`, in execution order; without operators that were not run.
+
+        A mean may be a fraction of the resolution: what the runtime rounds off is made up for on average.
+        """
+        ...
+
+
+@runtime_checkable
+class Clocked(Protocol):
+    """A session whose runtime times its runs itself, without what its binding to Python adds."""
+
+    def latency_ns(self) -> int:
+        """Of the last `invoke`."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A session whose runtime can run several requests side by side."""
+
+    hint: str  # what it was loaded for: latency or throughput
+
+    def stream(self, seconds: float) -> float:
+        """Runs per second over at least `seconds`, as many side by side as the runtime likes.
+
+        All of them have the inputs that are in place.
+        """
+        ...
+
+
+@runtime_checkable
+class Querying(Protocol):
+    """A runtime that has processors to tell of.
+
+    Both raise RuntimeMissing where it is not installed.
+    """
+
+    name: str
+
+    def devices(self) -> tuple[RuntimeDevice, ...]:
+        """The processors that it can use here, and those that it should and cannot."""
+        ...
+
+    def query(self, path: Path, options: Options, devices: tuple[str, ...]) -> Queried:
+        """Which operators of a model each of these devices can run.
+
+        Raises:
+            WorkerFailed: the runtime refuses the file; says why.
+        """
         ...
 
 

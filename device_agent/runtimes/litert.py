@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.bundle import Quantization, TensorSpec
 from device_agent.errors import InvalidRequest, RuntimeMissing, WorkerFailed
+from device_agent.protocol import Queried, RuntimeDevice
 from device_agent.runtimes.base import DEFAULT, Options, check_inputs
 from device_agent.tensors import DTYPES, Tensor
 
@@ -57,6 +58,21 @@ class LiteRT:
             raise WorkerFailed(
                 f"{self.distribution} refuses the model", where=path.name, got=str(e).strip()[:500]
             ) from e
+
+    def devices(self) -> tuple[RuntimeDevice, ...]:
+        """The CPU: all that its interpreter runs on."""
+        from device_agent import system  # which tells of the runtimes, too
+
+        return (RuntimeDevice("CPU", system.cpu(), ("FP32", "INT8")),)
+
+    def query(self, path: Path, options: Options, devices: tuple[str, ...]) -> Queried:  # noqa: ARG002 - it has no answer
+        """There is no choice between processors: an InvalidRequest says so."""
+        raise InvalidRequest(
+            "the runtime has one processor, which runs every operator of a model that it loads",
+            where=self.name,
+            got=", ".join(devices),
+            next_step="Load the model: an operator that it cannot run is named then.",
+        )
 
     def interpreter(self) -> Any:
         """The class that runs models; ImportError where it is missing, or something that it needs."""

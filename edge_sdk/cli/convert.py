@@ -10,6 +10,7 @@ import click
 from edge_sdk.cli import output
 from edge_sdk.cli.accuracy import AccuracyOptions, keeping
 from edge_sdk.cli.options import DataOptions, PlanOptions, ShapeOptions, calibrating, naming, planning
+from edge_sdk.cli.running import RuntimeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ def command(
     target: str,
     precision: str,
     io_kind: str,
+    running: RuntimeOptions,
     batch: int,
     shapes: ShapeOptions,
     calibration: str | None,
@@ -45,7 +47,7 @@ def command(
     """
     from edge_sdk.report import text
 
-    options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search)
+    options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search, running)
     made_in(
         folder,
         name,

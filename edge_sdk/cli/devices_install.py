@@ -26,12 +26,21 @@ TARGET = click.option(
     "and for a registered device.",
 )
 
+RUNTIMES = click.option(
+    "--runtime",
+    "runtimes",
+    metavar="NAME",
+    multiple=True,
+    help="One more of the board's runtimes (`edge targets show`), besides the preferred one and those that "
+    "the device has; repeatable. openvino takes 30 to 60 MB to send.",
+)
 DEVICES = click.argument("names", nargs=-1, metavar="[DEVICE]...")
 
 
 @click.command("install", short_help="Install the agent and its runtimes on a device.")
 @DEVICES
 @TARGET
+@RUNTIMES
 @click.option(
     "--service",
     type=click.Choice(["system", "user", "plain"]),
@@ -49,6 +58,7 @@ DEVICES = click.argument("names", nargs=-1, metavar="[DEVICE]...")
 def install(
     names: tuple[str, ...],
     target: str | None,
+    runtimes: tuple[str, ...],
     service: str | None,
     sign_key: Path | None,
     dry_run: bool,
@@ -63,21 +73,28 @@ def install(
     from edge_sdk.devices.signers import public_line
 
     key = None if sign_key is None else public_line(sign_key)
-    _on_each(names, target, lambda name: _bring(name, target, service, dry_run, key=key), json_to)
+    _on_each(names, target, lambda name: _bring(name, target, runtimes, service, dry_run, key=key), json_to)
 
 
 @click.command("upgrade", short_help="Replace the agent on a device by this SDK's.")
 @DEVICES
 @TARGET
+@RUNTIMES
 @DRY_RUN
 @output.common
-def upgrade(names: tuple[str, ...], target: str | None, dry_run: bool, json_to: str | None) -> None:
+def upgrade(
+    names: tuple[str, ...],
+    target: str | None,
+    runtimes: tuple[str, ...],
+    dry_run: bool,
+    json_to: str | None,
+) -> None:
     """Replace the agent on DEVICE, by default the only registered one, by the one of this SDK.
 
     The new one is on trial: unless it answers within 60 seconds, the device goes back to the one before
     by itself.
     """
-    _on_each(names, target, lambda name: _bring(name, target, None, dry_run, upgrade=True), json_to)
+    _on_each(names, target, lambda name: _bring(name, target, runtimes, None, dry_run, upgrade=True), json_to)
 
 
 @click.command("uninstall", short_help="Remove the agent from a device.")
@@ -139,6 +156,7 @@ def _board(address: str, target: str | None) -> Target:
 def _bring(
     name: str,
     target: str | None,
+    runtimes: tuple[str, ...],
     service: str | None,
     dry_run: bool,
     *,
@@ -153,7 +171,13 @@ def _bring(
 
     def run(progress: Progress) -> Outcome:
         outcome = bootstrap.install(
-            device, board, service=service, upgrade=upgrade, dry_run=dry_run, progress=progress
+            device,
+            board,
+            runtimes=runtimes,
+            service=service,
+            upgrade=upgrade,
+            dry_run=dry_run,
+            progress=progress,
         )
         if upgrade or dry_run:
             return outcome
@@ -230,6 +254,8 @@ def _text(outcome: Outcome) -> None:
         return
     what = f" {outcome.release} ({outcome.service})" if outcome.release is not None else ""
     click.echo(f"{outcome.address}: agent{what} {outcome.action}")
+    if outcome.runtimes:
+        click.echo(f"{outcome.address}: runtimes {', '.join(outcome.runtimes)}")
     if outcome.signer:
         click.echo(f"{outcome.address}: {outcome.signer}")
     if outcome.outdated:

@@ -11,6 +11,7 @@ import click
 from attrs import field, frozen
 
 from edge_sdk.cli.accuracy import AccuracyOptions
+from edge_sdk.cli.running import RuntimeOptions, running
 
 if TYPE_CHECKING:
     from converters.convert import Conversion
@@ -147,7 +148,7 @@ def _once(option: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def planning(function: F) -> F:
-    """The options that decide a plan: target, precision, ends, and how the inputs are fixed."""
+    """The options that decide a plan: target, runtime, precision, ends, and how the inputs are fixed."""
     decorators = (
         MODEL,
         click.option(
@@ -171,6 +172,7 @@ def planning(function: F) -> F:
             show_default=True,
             help="What a model that computes in integers takes and gives.",
         ),
+        running,
         BATCH,
         shaping,
     )
@@ -232,14 +234,27 @@ class PlanOptions:
     batch: int
     shapes: ShapeOptions = field(factory=ShapeOptions)
     search: dict[str, Any] = field(factory=dict)
+    running: RuntimeOptions = field(factory=RuntimeOptions)
+
+    def load(self) -> Model:
+        """The model, its inputs fixed as asked; raises what `edge_sdk.load` raises."""
+        return self.shapes.load(self.path, self.batch)
+
+    def asked(self) -> dict[str, Any]:
+        """What `edge_sdk.plan` is asked besides the model, the target and the runtime."""
+        return {"precision": self.precision, "io": self.io_kind, **self.search}
 
     def plan(self) -> tuple[Model, Plan]:
         """Load the model and plan it; raises what `edge_sdk.load` and `edge_sdk.plan` raise."""
+        model = self.load()
+        return model, self.plan_of(model, self.running.runtime)
+
+    def plan_of(self, model: Model, runtime: str | None) -> Plan:
+        """What becomes of a loaded model with that runtime; raises what `edge_sdk.plan` raises."""
         from edge_sdk import pipeline
 
-        model = self.shapes.load(self.path, self.batch)
-        plan = pipeline.plan(model, self.target, precision=self.precision, io=self.io_kind, **self.search)
-        return model, plan
+        execution = self.running.execution
+        return pipeline.plan(model, self.target, runtime=runtime, execution=execution, **self.asked())
 
 
 @frozen

@@ -11,6 +11,7 @@ from edge_sdk.cli import output
 from edge_sdk.cli.accuracy import AccuracyOptions, keeping
 from edge_sdk.cli.convert import made_in
 from edge_sdk.cli.options import DataOptions, PlanOptions, ShapeOptions, calibrating, naming, planning
+from edge_sdk.cli.running import RuntimeOptions
 
 
 @click.command("quantize", short_help="Quantise a model so that it keeps its accuracy, or say what it lacks.")
@@ -24,6 +25,7 @@ def command(
     target: str,
     precision: str,
     io_kind: str,
+    running: RuntimeOptions,
     batch: int,
     shapes: ShapeOptions,
     calibration: str | None,
@@ -45,6 +47,6 @@ def command(
     from edge_sdk.report import text
 
     accuracy = evolve(accuracy, search={**accuracy.search, "judge": True})
-    options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search)
+    options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search, running)
     data = DataOptions(calibration, preprocessing, accuracy)
     made_in(folder, name, options, data, json_to, text.print_quantization)

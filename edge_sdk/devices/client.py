@@ -25,10 +25,14 @@ from device_agent.protocol import (
     RECEIPT,
     AgentInfo,
     BenchmarkRequest,
+    CompareRequest,
     DeploymentStatus,
     DeployRequest,
     Event,
     HistoryEntry,
+    Queried,
+    QueryRequest,
+    RuntimeDevice,
     SignatureStatus,
 )
 from device_agent.tensors import Tensor
@@ -199,6 +203,21 @@ class AgentClient:
     def benchmark(self, name: str, request: BenchmarkRequest) -> Iterator[Event]:
         """Measure a deployment; the last event's result is a `BenchmarkResult`."""
         return self._events(_model_path(name, "/benchmark"), request)
+
+    def compare(self, name: str, request: CompareRequest) -> Iterator[Event]:
+        """Measure uploaded bundles in turns; the last event's result is a `Compared`."""
+        return self._events(_model_path(name, "/compare"), request)
+
+    def query(self, name: str, request: QueryRequest) -> Queried:
+        """Which operators of an uploaded bundle's model each processor of its runtime can run."""
+        path = _model_path(name, "/query")
+        _, body = self._request("POST", path, body=codec.dumps(request).encode())
+        return self._typed(body, Queried, path)
+
+    def runtime_devices(self, runtime: str) -> tuple[RuntimeDevice, ...]:
+        """The processors that a runtime has on the device; RuntimeMissing where it is not installed."""
+        path = f"/edge/v1/runtimes/{quote(runtime, safe='')}/devices"
+        return self._typed(self._json("GET", path), tuple[RuntimeDevice, ...], path)
 
     def logs(self, lines: int, level: str, *, follow: bool) -> Iterator[dict[str, Any]]:
         """The newest lines of the agent's log, oldest first; with `follow`, then those to come."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
@@ -17,13 +17,20 @@ from device_agent.protocol import (
     AgentInfo,
     BenchmarkRequest,
     BenchmarkResult,
+    Compared,
+    CompareRequest,
     Deployed,
     DeploymentStatus,
+    DeployRequest,
     Event,
     HistoryEntry,
     Parity,
+    Queried,
+    QueryRequest,
+    RuntimeDevice,
 )
 from device_agent.tensors import Tensor
+from device_agent.trust import Offer
 from edge_sdk import signing
 from edge_sdk.devices.client import AgentClient
 from edge_sdk.devices.transports.base import Transport
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
+# one of several rounds is short: what drifts on the device shall meet every candidate
+A_ROUND = BenchmarkRequest(warmup_iterations=10, min_iterations=20, min_seconds=0.25, max_seconds=10.0)
 
 
 @frozen
@@ -147,16 +156,9 @@ class Device:
             DeploymentConflict: another deployment of the same name is under way.
             DeviceError: anything else; see device_agent.errors.
         """
-        name = bundle.config.name
-        offer, signature = signing.prepare(
-            self.describe().trust,
-            bundle,
-            lambda: self.client.signature(name),
-            self._keys,
-            sign_key=sign_key,
-        )
+        offer, signature = self._signed(bundle, sign_key)
         sent = push(self.client, bundle, progress)
-        events = self.client.deploy(name, bundle.manifest_digest, offer)
+        events = self.client.deploy(bundle.config.name, bundle.manifest_digest, offer)
         return Deployment(self.name, _result(events, Deployed, progress, "activate"), sent, signature)
 
     def rollback(self, name: str, *, progress: Progress = silent) -> Deployment:
@@ -178,6 +180,91 @@ class Device:
         """Measure a deployment's latency in its worker; see `edge_sdk.benchmark`."""
         events = self.client.benchmark(name, request or BenchmarkRequest())
         return _result(events, BenchmarkResult, progress, "measure")
+
+    def compare(
+        self,
+        bundles: Sequence[Bundle],
+        request: BenchmarkRequest | None = None,
+        *,
+        rounds: int = 8,
+        sign_key: Path | None = None,
+        progress: Progress = silent,
+    ) -> Compared:
+        """Push bundles of one name and measure them in turns, without activating any.
+
+        What they brought stays until one of them is deployed, at most an hour: then the others' is removed.
+
+        Args:
+            bundles: the candidates, two or more.
+            request: how to measure one in one round; if None, `A_ROUND`.
+            rounds: in each of which each is measured once.
+            sign_key: as for `deploy`.
+            progress: called as `progress(what, done, total)`.
+
+        Returns:
+            What was measured of each bundle, in their order; one that failed carries its error.
+
+        Raises:
+            InvalidRequest: the bundles are not of one name, or too few or too many.
+            DeploymentConflict: another comparison is under way on the device, or an operation on the model.
+            EdgeError: one of them could not be deployed; as for `deploy`.
+        """
+        names = {bundle.config.name for bundle in bundles}
+        if len(names) != 1:
+            raise InvalidRequest(
+                "bundles that are compared have one name", got=", ".join(sorted(names)) or "no bundle"
+            )
+        for bundle in bundles:
+            push(self.client, bundle, progress)
+        offered = tuple(self._offered(bundle, sign_key) for bundle in bundles)
+        events = self.client.compare(names.pop(), CompareRequest(offered, request or A_ROUND, rounds))
+        return _result(events, Compared, progress, "compare")
+
+    def query(
+        self,
+        bundle: Bundle,
+        devices: Sequence[str],
+        *,
+        sign_key: Path | None = None,
+        progress: Progress = silent,
+    ) -> Queried:
+        """Push a bundle and ask its runtime which operators each of its processors can run.
+
+        Args:
+            bundle: which is not activated.
+            devices: the runtime's names of the processors.
+            sign_key: as for `deploy`.
+            progress: called as `progress(what, done, total)`.
+
+        Raises:
+            InvalidRequest: the runtime cannot be asked.
+            EdgeError: as for `compare`.
+        """
+        push(self.client, bundle, progress)
+        request = QueryRequest(self._offered(bundle, sign_key), tuple(devices))
+        return self.client.query(bundle.config.name, request)
+
+    def runtime_devices(self, runtime: str) -> tuple[RuntimeDevice, ...]:
+        """The processors that a runtime can use on the device, and those that it should and cannot.
+
+        Raises:
+            RuntimeMissing: the runtime is not installed there.
+            InvalidRequest: it cannot be asked.
+        """
+        return self.client.runtime_devices(runtime)
+
+    def _signed(self, bundle: Bundle, sign_key: Path | None) -> tuple[Offer, Signature]:
+        return signing.prepare(
+            self.describe().trust,
+            bundle,
+            lambda: self.client.signature(bundle.config.name),
+            self._keys,
+            sign_key=sign_key,
+        )
+
+    def _offered(self, bundle: Bundle, sign_key: Path | None) -> DeployRequest:
+        offer, _ = self._signed(bundle, sign_key)
+        return DeployRequest(bundle.manifest_digest, offer.statement, offer.signature)
 
     def infer(self, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run a deployed model once.

@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from device_agent.errors import from_json
-from device_agent.routes import control, inference, models, observation, transfers
+from device_agent.routes import control, inference, models, observation, transfers, trials
 from edge_sdk.devices.forward import Forwarder
 from edge_sdk.devices.transports.local import LocalTransport
 from tests.device_agent.harness import ROOT, AgentProcess, make_bundle, null_samples
@@ -63,6 +63,7 @@ def test_document_and_routes_agree() -> None:
             *models.ROUTES,
             *inference.ROUTES,
             *observation.ROUTES,
+            *trials.ROUTES,
         )
         for method in (route.methods or set())
         if not (method == "HEAD" and "GET" in (route.methods or set()))  # Starlette adds it to each GET

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from attrs import frozen
 
 from device_agent.errors import DeviceUnsuitable, InvalidRequest
+from edge_sdk.devices.bootstrap.choice import MACHINES
 from edge_sdk.devices.bootstrap.layout import SERVICES, layout
 from edge_sdk.devices.bootstrap.probe import Facts, Python
 from edge_sdk.devices.bootstrap.wheelhouse import SYSTEM_NUMPY
@@ -14,10 +15,9 @@ from targets.schema import Target
 
 LAST_PYTHON = (3, 13)  # later ones have no wheels of the runtimes yet
 AGENT_BYTES = 16 << 20  # two releases without runtimes
-RUNTIME_BYTES = {
-    "litert": 400 << 20,
-    "tflite": 200 << 20,
-}  # two releases and the wheels they are unpacked from
+# two releases and the wheels they are unpacked from; the accelerators' plugins are in x86-64's OpenVINO alone
+RUNTIME_BYTES = {"litert": 400 << 20, "openvino": 550 << 20, "tflite": 200 << 20}
+SMALLER_BYTES = {("openvino", "aarch64"): 360 << 20}
 LEAST_RAM_BYTES = 200 << 20
 _COMPILED = frozenset(RUNTIME_BYTES)  # runtimes that come as compiled wheels
 
@@ -70,18 +70,26 @@ def choose_service(facts: Facts, asked: str | None, *, own: bool) -> str:
     return asked or possible[0]
 
 
-def examine(facts: Facts, target: Target, *, service: str, least_python: tuple[int, int]) -> list[Finding]:
+def examine(
+    facts: Facts,
+    target: Target,
+    runtimes: Collection[str],
+    *,
+    service: str,
+    least_python: tuple[int, int],
+) -> list[Finding]:
     """What speaks against installing an agent for a target on a device; empty: nothing.
 
     Args:
         facts: of the device.
-        target: names the architecture and the runtimes.
+        target: names the architecture.
+        runtimes: those that it shall get.
         service: from `choose_service`.
         least_python: that the agent's archive runs on.
     """
     return [
-        *_refusals(facts, target, service, least_python),
-        *_warnings(facts, target, service),
+        *_refusals(facts, target, runtimes, service, least_python),
+        *_warnings(facts, target, runtimes, service),
     ]
 
 
@@ -101,12 +109,18 @@ def check(findings: Sequence[Finding], where: str) -> None:
         )
 
 
-def _refusals(facts: Facts, target: Target, service: str, least_python: tuple[int, int]) -> Iterator[Finding]:
+def _refusals(
+    facts: Facts,
+    target: Target,
+    runtimes: Collection[str],
+    service: str,
+    least_python: tuple[int, int],
+) -> Iterator[Finding]:
     def no(name: str, what: str, next_step: str) -> Finding:
         return Finding(name, what, next_step, refused=True)
 
     least = f"{least_python[0]}.{least_python[1]}"
-    compiled = sorted(_COMPILED & target.runtimes.keys())
+    compiled = sorted(_COMPILED & {*runtimes})
     if facts.system != "Linux":
         yield no("system", f"{facts.system or 'unknown'}, not Linux", "Use a Linux image.")
     if target.architecture not in ("host", facts.machine):
@@ -117,6 +131,14 @@ def _refusals(facts: Facts, target: Target, service: str, least_python: tuple[in
             f"{facts.machine}{why}, but {target.name} is {target.architecture}",
             "Install the 64-bit image of the system." if mixed else "Name the device's own board: --target.",
         )
+    for name in compiled:
+        machines = MACHINES.get(name, (facts.machine,))
+        if target.architecture in ("host", facts.machine) and facts.machine not in machines:
+            yield no(
+                "runtime",
+                f"{name} is not published for {facts.machine}, only for {' and '.join(machines)}",
+                "Install the 64-bit image of the system on the device, or name a board with another runtime.",
+            )
     if compiled and facts.libc != "glibc":
         yield no(
             "libc",
@@ -131,7 +153,7 @@ def _refusals(facts: Facts, target: Target, service: str, least_python: tuple[in
             f"{have}, and the agent needs {least} to {LAST_PYTHON[0]}.{LAST_PYTHON[1]}",
             "Install a newer Python 3 on the device, or a newer image (Debian 12, Raspberry Pi OS Bookworm).",
         )
-    elif "tflite" in target.runtimes and facts.machine in SYSTEM_NUMPY and "numpy" not in python.modules:
+    elif "tflite" in runtimes and facts.machine in SYSTEM_NUMPY and "numpy" not in python.modules:
         yield no(
             "numpy",
             f"none for {python.path}, and there is no wheel of it for {facts.machine}",
@@ -144,7 +166,9 @@ def _refusals(facts: Facts, target: Target, service: str, least_python: tuple[in
             f"{launcher} is another program",
             f"Move it away (`pip uninstall edge-deployment-sdk` where pip made it): {launcher}.",
         )
-    need = AGENT_BYTES + sum(RUNTIME_BYTES.get(name, 0) for name in target.runtimes)
+    need = AGENT_BYTES + sum(
+        SMALLER_BYTES.get((name, facts.machine), RUNTIME_BYTES.get(name, 0)) for name in runtimes
+    )
     free = facts.opt_free_bytes if service == "system" else facts.home_free_bytes
     if free < need:
         yield no(
@@ -160,7 +184,7 @@ def _refusals(facts: Facts, target: Target, service: str, least_python: tuple[in
         )
 
 
-def _warnings(facts: Facts, target: Target, service: str) -> Iterator[Finding]:
+def _warnings(facts: Facts, target: Target, runtimes: Collection[str], service: str) -> Iterator[Finding]:
     def note(name: str, what: str, next_step: str) -> Finding:
         return Finding(name, what, next_step, refused=False)
 
@@ -193,3 +217,16 @@ def _warnings(facts: Facts, target: Target, service: str) -> Iterator[Finding]:
             f"{facts.ram_bytes >> 20} MiB of RAM, {target.name} has {expected >> 20} MiB",
             "Models that fit the board may not fit this device.",
         )
+    for one in layout(facts, service, runtimes).accelerators:
+        if service == "system" and one.worker_group is None:
+            yield note(
+                "accelerator",
+                f"{one.path} can be opened by {one.group or 'nobody'} only, so no model can use it",
+                'Give it to the group `render`: a udev rule with GROUP="render", MODE="0660".',
+            )
+        elif service != "system" and not one.openable:
+            yield note(
+                "accelerator",
+                f"{facts.user} cannot open {one.path}, so no model can use it",
+                f"`sudo usermod -aG {one.worker_group or 'render'} {facts.user}` there, and log in anew.",
+            )

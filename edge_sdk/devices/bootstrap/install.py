@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -20,7 +20,7 @@ from device_agent.errors import (
 )
 from device_agent.protocol import AgentInfo
 from edge_sdk.devices.bootstrap import archive as archives
-from edge_sdk.devices.bootstrap import drift, examine, plan, probe, wheelhouse
+from edge_sdk.devices.bootstrap import choice, drift, examine, plan, probe, wheelhouse
 from edge_sdk.devices.bootstrap.examine import Finding
 from edge_sdk.devices.bootstrap.layout import Layout, layout
 from edge_sdk.devices.bootstrap.plan import Copy, Release, Run, Step
@@ -49,6 +49,7 @@ class Outcome:
     agent: AgentInfo | None
     signer: str = ""  # who may sign for the device since an installation, or why nobody
     outdated: tuple[str, ...] = ()  # files that an upgrade left as another version wrote them
+    runtimes: tuple[str, ...] = ()  # those that the release has
 
 
 @frozen
@@ -61,6 +62,7 @@ class Prepared:
     wanted: Release
     existing: Installation | None
     steps: tuple[Step, ...]
+    runtimes: tuple[str, ...]
 
     @property
     def on_trial(self) -> bool:
@@ -73,6 +75,7 @@ def prepare(
     remote: Remote,
     target: Target,
     *,
+    runtimes: Collection[str] = (),
     service: str | None = None,
     archive: archives.Archive | None = None,
     trial_s: int = TRIAL_S,
@@ -87,6 +90,7 @@ def prepare(
         DeviceError: an upgrade of what is not installed.
         EdgeError: what `archive.build` and `wheelhouse.fetch` raise.
     """
+    choice.choose(target, runtimes)  # what the board cannot have needs no device to be refused
     progress("examine", 0, 0)
     facts = probe.ask(remote)
     existing = facts.installed[0] if facts.installed else None
@@ -105,19 +109,23 @@ def prepare(
     chosen = examine.choose_service(
         facts, existing.service if existing is not None else service, own=remote.address == "local"
     )
+    before = choice.among(existing.wheels) if existing is not None else ()
+    chosen_runtimes = choice.choose(target, runtimes, before)
     progress("build", 0, 0)
     built = archive or archives.build()
-    findings = examine.examine(facts, target, service=chosen, least_python=built.least_python)
+    findings = examine.examine(
+        facts, target, chosen_runtimes, service=chosen, least_python=built.least_python
+    )
     examine.check(findings, remote.address)
     python = examine.choose_python(facts, built.least_python)
     if python is None:  # `check` has refused it
         raise DeviceError("the device has no Python for the agent", where=remote.address)
     progress("fetch", 0, 0)
-    wheels = wheelhouse.fetch(wheelhouse.platform_of(facts, python), wheelhouse.requirements(target))
+    wheels = wheelhouse.fetch(wheelhouse.platform_of(facts, python), wheelhouse.requirements(chosen_runtimes))
     wanted = plan.release(built, wheels, python)
-    where = layout(facts, chosen)
+    where = layout(facts, chosen, chosen_runtimes)
     steps = _steps(facts, where, wanted, existing, trial_s=trial_s, upgrade=upgrade)
-    return Prepared(facts, tuple(findings), where, wanted, existing, tuple(steps))
+    return Prepared(facts, tuple(findings), where, wanted, existing, tuple(steps), chosen_runtimes)
 
 
 def _steps(
@@ -148,6 +156,7 @@ def install(
     remote: Remote,
     target: Target,
     *,
+    runtimes: Collection[str] = (),
     service: str | None = None,
     archive: archives.Archive | None = None,
     trial_s: int = TRIAL_S,
@@ -159,7 +168,8 @@ def install(
 
     Args:
         remote: the device.
-        target: its board: names the architecture and the runtimes.
+        target: its board: names the architecture and the runtimes that it may have.
+        runtimes: those to bring besides the preferred ones and those that it has.
         service: system, user or plain; the strongest that the device has if None.
         archive: the agent; built from what is installed here if None.
         trial_s: in which a release that replaces another must answer.
@@ -175,6 +185,7 @@ def install(
     ready = prepare(
         remote,
         target,
+        runtimes=runtimes,
         service=service,
         archive=archive,
         trial_s=trial_s,
@@ -188,12 +199,8 @@ def install(
     if before == wanted.id:
         info = _ask_agent(remote, where, ready.facts)
         if info is not None and info.release == wanted.id:
-            perform(
-                remote,
-                [] if upgrade else plan.set_up(where, ready.facts, wanted.python),
-                ready.facts,
-                progress,
-            )
+            anew = [*plan.set_up(where, ready.facts, wanted.python), *plan.reload(where)]
+            perform(remote, [] if upgrade else anew, ready.facts, progress)
             return _outcome(remote, "unchanged", ready, 0, info, upgrade=upgrade)
     try:
         sent = perform(remote, ready.steps, ready.facts, progress)
@@ -377,4 +384,5 @@ def _outcome(
         sent_bytes=sent,
         agent=info,
         outdated=drift.outdated(remote, ready.where) if upgrade else (),
+        runtimes=ready.runtimes,
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 
 from attrs import frozen
 
+from device_agent.device_nodes import OPENVINO_PCI_VENDOR
 from edge_sdk.devices.bootstrap import workers
-from edge_sdk.devices.bootstrap.probe import SYSTEM_STATE, Facts, script
+from edge_sdk.devices.bootstrap.probe import SYSTEM_STATE, Accelerator, Facts, script
 
 SERVICES = ("system", "user", "plain")
 SERVICE_USER = "edge-agent"
@@ -27,6 +29,7 @@ class Layout:
     unit: str | None
     user: str | None  # the agent's own user; None: whoever installs it
     staging: str  # what is copied there is unpacked from here; gone afterwards
+    accelerators: tuple[Accelerator, ...] = ()  # those that a worker's runtime may use
 
     @property
     def supervise(self) -> str | None:
@@ -51,8 +54,16 @@ class Layout:
         return tuple(f"{home}/{name}" for name in names)
 
 
-def layout(facts: Facts, service: str) -> Layout:
-    """The places for a service on a device."""
+def layout(facts: Facts, service: str, runtimes: Collection[str] = ()) -> Layout:
+    """The places for a service on a device.
+
+    Args:
+        facts: of the device.
+        service: one of SERVICES.
+        runtimes: those that it gets, or has: what they can use, workers may open.
+    """
+    usable = tuple(one for one in facts.accelerators if one.vendor == OPENVINO_PCI_VENDOR)
+    accelerators = usable if "openvino" in runtimes else ()
     staging = f"{facts.home}/.edge-agent-staging"
     if service == "system":
         return Layout(
@@ -63,6 +74,7 @@ def layout(facts: Facts, service: str) -> Layout:
             f"{UNITS}/{UNIT}",
             SERVICE_USER,
             staging,
+            accelerators,
         )
     local = f"{facts.home}/.local"
     return Layout(
@@ -73,6 +85,7 @@ def layout(facts: Facts, service: str) -> Layout:
         f"{facts.home}/.config/systemd/user/{UNIT}" if service == "user" else None,
         None,
         staging,
+        accelerators,
     )
 
 
@@ -80,7 +93,13 @@ def worker_units(where: Layout, python: str) -> dict[str, str]:
     """The units of the workers by path; none where systemd does not keep the agent as root's."""
     if where.user is None:
         return {}
-    texts = workers.units(where.launcher, where.user, WORKER_SOCKET, protect_home=_protect_home(python))
+    texts = workers.units(
+        where.launcher,
+        where.user,
+        WORKER_SOCKET,
+        protect_home=_protect_home(python),
+        accelerators=where.accelerators,
+    )
     return {f"{UNITS}/{name}": text for name, text in texts.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -13,6 +14,7 @@ from device_agent.system import userland_machine
 from edge_sdk.devices.remote import Remote
 
 SYSTEM_STATE = "/var/lib/edge-agent"
+_NO_GROUPS = ("root", "UNKNOWN", "")  # that a worker shall not be of, or that the device has no name for
 _DPKG_BITS = {"arm64": 64, "amd64": 64, "armhf": 32, "armel": 32, "i386": 32}
 
 
@@ -40,6 +42,25 @@ class Installation:
     current: str  # the release that runs; empty where there is none
     releases: tuple[str, ...]
     made: tuple[str, ...]  # the folders that installing it made, outermost first
+    wheels: tuple[str, ...] = ()  # of the release that runs, by their file names
+
+
+@frozen
+class Accelerator:
+    """A device node of an accelerator."""
+
+    path: str
+    vendor: str  # as the kernel has it: 0x8086
+    group: str
+    mode: int
+    openable: bool  # for whoever is connected, to read and write
+
+    @property
+    def worker_group(self) -> str | None:
+        """The group that a worker must be of to open it; empty: anybody may, None: only its owner may."""
+        if self.mode & 0o006 == 0o006:
+            return ""
+        return self.group if self.mode & 0o060 == 0o060 and self.group not in _NO_GROUPS else None
 
 
 @frozen
@@ -68,6 +89,7 @@ class Facts:
     states: frozenset[str]  # state folders that are there, of an installation or of an agent on demand
     kept: tuple[Installation, ...]  # without a release: what `uninstall --keep-models` left
     foreign: frozenset[str]  # commands `edge-agent` that are not our launcher
+    accelerators: tuple[Accelerator, ...] = ()
 
     @property
     def machine(self) -> str:
@@ -139,6 +161,7 @@ def parse(text: str) -> Facts:
         states=frozenset(rows.get("state", ())),
         kept=_kept(rows),
         foreign=frozenset(rows.get("foreign", ())),
+        accelerators=tuple(map(_accelerator, rows.get("accelerator", ()))),
     )
 
 
@@ -159,14 +182,32 @@ def _word_bits(one: Mapping[str, str], pythons: Sequence[Python]) -> int:
     return _number(one, "word_bits") or _DPKG_BITS.get(one.get("dpkg", ""), 64)
 
 
+def _accelerator(line: str) -> Accelerator:
+    path, vendor, openable, mode, group = line.split("|", 4)
+    return Accelerator(path, vendor, group, int(mode or "0", 8), openable == "yes")
+
+
+def _wheels(description: str) -> tuple[str, ...]:
+    """The wheels that a release.json names; none where it makes no sense."""
+    try:
+        found = json.loads(description)["wheels"]
+    except (ValueError, KeyError, TypeError):
+        return ()
+    return tuple(sorted(map(str, found)))
+
+
 def _installations(rows: Mapping[str, Sequence[str]]) -> tuple[Installation, ...]:
     found = []
+    described = {
+        where: text for where, _, text in (one.partition("|") for one in rows.get("description", ()))
+    }
     for line in rows.get("installed", ()):
         service, current, root = line.split("|", 2)
         pairs = [text.rpartition("|") for text in rows.get("release", ())]
         releases = tuple(release for where, _, release in pairs if where == root)
         made = () if service == "system" else tuple(rows.get("made", ()))
-        found.append(Installation(service, root, current, releases, made))
+        wheels = _wheels(described.get(root, ""))
+        found.append(Installation(service, root, current, releases, made, wheels))
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""The runtimes of a target as wheels for another machine, fetched here, locked by hash and kept.
+"""Runtimes as wheels for another machine, fetched here, locked by hash and kept.
 
 A device needs no internet and no pip for them: its agent unpacks them (`device_agent.releases`).
 """
@@ -14,22 +14,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import metadata, util
 from pathlib import Path
 
 from attrs import frozen
+from packaging.requirements import Requirement
 
 from device_agent.errors import DeviceUnsuitable, EdgeError, MissingDependency, OutputError
 from edge_sdk.devices.bootstrap.probe import Facts, Python
-from targets.schema import Target
 
+DISTRIBUTION = "edge-deployment-sdk"
 LOCK = "requirements.lock"
 OLDEST_GLIBC = 17  # of manylinux2014, the oldest that anything is still published for
 FETCH_TIMEOUT_S = 1800
-# runtime -> the distribution that it is; LiteRT comes in the version that this machine computes with
-DISTRIBUTIONS = {"litert": "ai-edge-litert", "tflite": "tflite-runtime"}
+# runtime -> the distribution that it is; it comes in the version that this machine computes with
+DISTRIBUTIONS = {"litert": "ai-edge-litert", "openvino": "openvino", "tflite": "tflite-runtime"}
+# distributions that this machine may do without: the extra whose versions a device then gets the newest of
+EXTRAS = {"openvino": "openvino"}
+OPENVINO_GLIBC = {"aarch64": "2.35", "x86_64": "2.28"}  # of 2026.4: https://pypi.org/project/openvino/#files
+# declared dependencies that no device needs: OpenVINO's telemetry, which would reach for the network
+LEFT_OUT = ("openvino_telemetry",)
 # the last release, and the last NumPy whose binary interface it was compiled for
 FIXED = {"tflite": ("tflite-runtime==2.14.0", "numpy<2")}
 # NumPy has no wheels for them: the system's own is used, which `examine` makes sure of
@@ -70,13 +76,43 @@ def platform_of(facts: Facts, python: Python) -> Platform:
     return Platform(python.series, facts.machine, facts.libc_version or (2, OLDEST_GLIBC))
 
 
-def requirements(target: Target) -> tuple[str, ...]:
-    """What pip is asked for: each runtime of a target, in the version installed here, or the only fitting."""
+def requirements(runtimes: Collection[str]) -> tuple[str, ...]:
+    """What pip is asked for: each of these runtimes, in the version installed here, or the only fitting.
+
+    Raises:
+        MissingDependency: a runtime is not installed here, and nothing says which versions would do.
+    """
     wanted: list[str] = []
-    for runtime in sorted(DISTRIBUTIONS.keys() & target.runtimes.keys()):
-        name = DISTRIBUTIONS[runtime]
-        wanted += FIXED[runtime] if runtime in FIXED else [f"{name}=={metadata.version(name)}"]
+    for runtime in sorted(DISTRIBUTIONS.keys() & set(runtimes)):
+        wanted += FIXED.get(runtime) or [_requirement(DISTRIBUTIONS[runtime])]
     return tuple(wanted)
+
+
+def _requirement(name: str) -> str:
+    """A distribution in the version installed here, else in those that our own extra allows."""
+    try:
+        return f"{name}=={metadata.version(name)}"
+    except metadata.PackageNotFoundError as e:
+        extra = EXTRAS.get(name, "")
+        allowed = _of_extra(name, extra)
+        if allowed is None:
+            raise MissingDependency(
+                f"{name} is missing, so which version a device needs is not known",
+                next_step=f"pip install 'edge-deployment-sdk[{extra}]'" if extra else f"pip install {name}",
+            ) from e
+        return allowed
+
+
+def _of_extra(name: str, extra: str) -> str | None:
+    """What our own metadata asks of a distribution under an extra; None where nothing says so."""
+    try:
+        needs = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
+    except metadata.PackageNotFoundError:  # run from its source tree
+        return None
+    for need in needs:
+        if need.name == name and need.marker is not None and need.marker.evaluate({"extra": extra}):
+            return f"{name}{need.specifier}"
+    return None
 
 
 def tags(platform: Platform) -> tuple[str, ...]:
@@ -112,7 +148,7 @@ def cache_folder() -> Path:
 
 
 def fetch(platform: Platform, wanted: tuple[str, ...], *, cache: Path | None = None) -> Wheelhouse:
-    """The wheels that `wanted` and all it needs are on a platform; from the cache where they are there.
+    """The wheels that `wanted` and all it needs but LEFT_OUT are on a platform; from the cache if there.
 
     Args:
         platform: of the device.
@@ -142,6 +178,9 @@ def fetch(platform: Platform, wanted: tuple[str, ...], *, cache: Path | None = N
                 return kept
             fetched = Path(temporary) / "wheels"
             _download(platform, wanted, fetched)
+            for name in LEFT_OUT:
+                for wheel in fetched.glob(f"{name}-*.whl"):
+                    wheel.unlink()
             (fetched / LOCK).write_text(_lock(fetched))
             shutil.rmtree(folder, ignore_errors=True)  # a cache that does not match its lock
             fetched.rename(folder)
@@ -191,19 +230,32 @@ def _refusal(platform: Platform, wanted: tuple[str, ...], said: str) -> EdgeErro
             got=last,
             next_step="This machine needs a way to a package index once (`pip config list` shows which).",
         )
-    if platform.machine in ("armv7l", "armv6l"):
-        way_out = (
-            "Install the 64-bit image of the system on the device (Raspberry Pi 3 and later), or name a "
-        )
-        way_out += "32-bit board (`--target rpi4-32bit`)."
-    else:
-        way_out = "Install another Python on the device (3.11 to 3.13), or a newer image."
     return DeviceUnsuitable(
         f"there is no wheel of {missing[1]} for the device",
         where=", ".join(wanted),
         got=str(platform),
-        next_step=f"{way_out} With `--target null` the agent is installed without a runtime.",
+        next_step=_way_out(platform, wanted, missing[1]),
     )
+
+
+def _way_out(platform: Platform, wanted: tuple[str, ...], missing: str) -> str:
+    """What to do about a runtime that has no wheel for a platform."""
+    if missing.startswith(DISTRIBUTIONS["openvino"]):
+        glibc = OPENVINO_GLIBC.get(platform.machine, "2.35")
+        # pip looks for them in order, so it found those before this one
+        found = [
+            name for name, one in DISTRIBUTIONS.items() if wanted[0].startswith(one) and one not in missing
+        ]
+        works = "".join(f": {name} works there" for name in found)
+        return f"Install a newer image on the device (glibc {glibc} or later), or leave openvino out{works}."
+    if platform.machine in ("armv7l", "armv6l"):
+        way_out = (
+            "Install the 64-bit image of the system on the device (Raspberry Pi 3 and later), or name a "
+            "32-bit board (`--target rpi4-32bit`)."
+        )
+    else:
+        way_out = "Install another Python on the device (3.11 to 3.13), or a newer image."
+    return f"{way_out} With `--target null` the agent is installed without a runtime."
 
 
 def _lock(folder: Path) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from edge_sdk.devices.bootstrap.probe import Accelerator
+
 SOCKET = "edge-agent-worker.socket"
 _TEMPLATE = "edge-agent-worker@.service"
 _SLICE = "edge-agent-workers.slice"
@@ -10,23 +14,45 @@ STOPPED = (SOCKET, _SLICE)  # the slice takes every worker with it
 MOST = 16  # connections, thus workers, at once
 
 
-def units(launcher: str, user: str, socket: str, *, protect_home: str) -> dict[str, str]:
+def units(
+    launcher: str,
+    user: str,
+    socket: str,
+    *,
+    protect_home: str,
+    accelerators: Sequence[Accelerator] = (),
+) -> dict[str, str]:
     """The units by name.
 
     Not set: MemoryDenyWriteExecute, because runtimes compile at run time; PrivateDevices, because an
-    accelerator is a device: instead none is allowed but those that a drop-in names.
+    accelerator is a device: instead none is allowed but these accelerators and those that a drop-in names.
 
     Args:
         launcher: the command of the agent.
         user: the agent's own, who alone may have workers made.
         socket: its path.
         protect_home: as for the agent.
+        accelerators: that workers may open, as members of the groups that may.
     """
     return {
         SOCKET: _SOCKET_TEXT.format(socket=socket, user=user, most=MOST),
-        _TEMPLATE: _TEMPLATE_TEXT.format(launcher=launcher, protect_home=protect_home, slice=_SLICE),
+        _TEMPLATE: _TEMPLATE_TEXT.format(
+            launcher=launcher,
+            protect_home=protect_home,
+            slice=_SLICE,
+            devices="".join(f"{line}\n" for line in _devices(accelerators)),
+        ),
         _SLICE: _SLICE_TEXT,
     }
+
+
+def _devices(accelerators: Sequence[Accelerator]) -> Iterator[str]:
+    """The lines of a unit that let it open accelerators, each by its node: a class holds displays too."""
+    for one in accelerators:
+        yield f"DeviceAllow={one.path} rw"
+    groups = sorted({one.worker_group for one in accelerators if one.worker_group})
+    if groups:
+        yield f"SupplementaryGroups={' '.join(groups)}"
 
 
 _SOCKET_TEXT = """\
@@ -44,6 +70,7 @@ RemoveOnStop=yes
 TriggerLimitIntervalSec=0
 """
 # OOMPolicy=continue: the keeper outlives its worker and says what it died of
+# LimitFSIZE: before it meets a model a worker sets hard and soft to this, or to what its cache may come to
 # WatchdogSec: a worker may stop its keeper, which is of the same user; systemd then ends both
 _TEMPLATE_TEXT = """\
 [Unit]
@@ -74,7 +101,7 @@ MemorySwapMax=0
 TasksMax=128
 LimitCORE=0
 LimitNOFILE=256
-LimitFSIZE=16M
+LimitFSIZE=16M:infinity
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 AmbientCapabilities=
@@ -84,7 +111,7 @@ RestrictAddressFamilies=AF_UNIX
 PrivateTmp=yes
 PrivateIPC=yes
 DevicePolicy=closed
-ProtectSystem=strict
+{devices}ProtectSystem=strict
 ProtectHome={protect_home}
 ProtectProc=default
 ProtectClock=yes

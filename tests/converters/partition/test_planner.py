@@ -12,8 +12,8 @@ from device_agent.errors import InvalidRequest
 from targets.schema import Processor, Target, load_target
 
 INT8 = Recipe("int8", "integer")
-NULL = Processor("npu", "nothing", "null", ("int8",))
-CPU = Processor("cpu", "four cores", "litert", ("int8", "float32"))
+NULL = Processor("npu", "nothing", ("null",), ("int8",))
+CPU = Processor("cpu", "four cores", ("litert",), ("int8", "float32"))
 
 
 @pytest.fixture

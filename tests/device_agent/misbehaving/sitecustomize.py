@@ -16,9 +16,11 @@ from pathlib import Path
 
 from device_agent import codec, runtimes
 from device_agent.errors import WorkerFailed
+from device_agent.runtimes.base import DEFAULT
 from device_agent.runtimes.null import NullSession, _Model
 
 TRIGGER = 254  # the first byte of an input that makes a model misbehave
+RUNS = []  # one for each that was triggered
 
 
 def segfault():
@@ -140,6 +142,20 @@ def nothing():
     """Does not misbehave."""
 
 
+def segfault_later():
+    """Not in the golden samples: only when it is measured."""
+    RUNS.append(None)
+    if len(RUNS) > 4:
+        segfault()
+
+
+def hang_later():
+    """As `segfault_later`."""
+    RUNS.append(None)
+    if len(RUNS) > 4:
+        hang()
+
+
 def sleep():
     time.sleep(1.0)
 
@@ -162,7 +178,7 @@ class Misbehaving:
     def version(self):
         return "1.0"
 
-    def load(self, path, *, threads):
+    def load(self, path, options=DEFAULT):
         asked = json.loads(path.read_bytes())
         if asked["load"]:
             globals()[asked["load"]]()

@@ -56,6 +56,15 @@ for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
     found=$("$name" -I -c "$ask" 2>/dev/null) && say python "$found"
 done
 
+for node in /dev/accel/accel* /dev/dri/renderD*; do
+    [ -c "$node" ] || continue
+    class=drm
+    case $node in */accel/*) class=accel ;; esac
+    vendor=$(cat "/sys/class/$class/${node##*/}/device/vendor" 2>/dev/null)
+    if [ -r "$node" ] && [ -w "$node" ]; then open=yes; else open=no; fi
+    say accelerator "$node|$vendor|$open|$(stat -c '%a|%G' "$node" 2>/dev/null || echo '|')"
+done
+
 for folder in .local .local/bin .local/share .local/state .config .config/systemd .config/systemd/user \
     .config/systemd/user/default.target.wants; do
     [ -d "$HOME/$folder" ] || say missing "$HOME/$folder"
@@ -67,6 +76,7 @@ for root in /opt/edge-agent "$HOME/.local/share/edge-agent"; do
     for release in "$root"/releases/*/release.json; do
         [ -e "$release" ] && release=${release%/release.json} && say release "$root|${release##*/}"
     done
+    [ -r "$root/current/release.json" ] && say description "$root|$(cat "$root/current/release.json")"
     [ -r "$root/made" ] && while IFS= read -r folder; do say made "$folder"; done <"$root/made"
 done
 # what an installation stored, and what `uninstall --keep-models` left: how it was kept running, folders it made

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from device_agent.errors import DeviceError
-from edge_sdk.devices.bootstrap import probe
+from edge_sdk.devices.bootstrap import choice, probe
 from edge_sdk.devices.local_remote import LocalRemote
 from tests.edge_sdk.devices.bootstrap.conftest import facts
 
@@ -39,6 +39,34 @@ def test_an_installation_is_found() -> None:
     assert ("system", "/opt/edge-agent", "0.1.0-aaaaaaaaaaaa") == (found.service, found.root, found.current)
     assert ("0.1.0-aaaaaaaaaaaa", "0.1.0-bbbbbbbbbbbb") == found.releases
     assert {"/usr/local/bin/edge-agent"} == facts("installed").foreign
+    assert ("litert", "openvino") == choice.among(found.wheels)
+
+
+def test_a_release_that_is_not_described() -> None:
+    """An older version's installation, or one whose description is broken, is found without its wheels."""
+    line = "installed=plain|1.0|/home/pi/.local/share/edge-agent\n"
+    for more in ("", "description=/home/pi/.local/share/edge-agent|{\n", "description=/opt/edge-agent|{}\n"):
+        (found,) = probe.parse(line + more).installed
+        assert () == found.wheels
+
+
+def test_accelerators() -> None:
+    """Whose they are, and the group that a worker must be of to open them."""
+    npu, gpu, old, odd = probe.parse(
+        "accelerator=/dev/accel/accel0|0x8086|no|660|render\n"
+        "accelerator=/dev/dri/renderD128|0x8086|yes|666|render\n"
+        "accelerator=/dev/accel/accel1|0x8086|no|600|root\n"
+        "accelerator=/dev/dri/renderD129||no||\n"
+    ).accelerators
+    assert ("/dev/accel/accel0", "0x8086", False, "render") == (
+        npu.path,
+        npu.vendor,
+        npu.openable,
+        npu.worker_group,
+    )
+    assert (True, "") == (gpu.openable, gpu.worker_group)
+    assert (None, None) == (old.worker_group, odd.worker_group)
+    assert () == facts("rpi4_bookworm").accelerators
 
 
 def test_this_machine(home: Path) -> None:

@@ -3,15 +3,15 @@
 import hashlib
 import re
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.utils import parse_wheel_filename
 
-from device_agent.errors import DeviceUnsuitable, EdgeError
+from device_agent.errors import DeviceUnsuitable, EdgeError, MissingDependency
 from edge_sdk.devices.bootstrap import wheelhouse
 from edge_sdk.devices.bootstrap.wheelhouse import Platform
-from targets.schema import load_target
 from tests.edge_sdk.devices.bootstrap.conftest import facts
 
 PI = Platform((3, 11), "aarch64", (2, 36))
@@ -41,10 +41,60 @@ def test_the_platform_of_a_device() -> None:
 
 def test_what_a_target_needs() -> None:
     """The runtime in the version that this machine computes with; the null target needs nothing."""
-    (wanted,) = wheelhouse.requirements(load_target("rpi4"))
+    (wanted,) = wheelhouse.requirements(["litert"])
     assert re.fullmatch(r"ai-edge-litert==\d+\.\d+\.\d+", wanted)
-    assert () == wheelhouse.requirements(load_target("null"))
+    assert () == wheelhouse.requirements(["null"])
     assert wheelhouse.EMPTY == wheelhouse.fetch(PI, ())
+
+
+def test_a_runtime_that_is_not_installed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest that our own extra allows; where nothing says what that is, the extra is named."""
+    installed = metadata.version
+
+    def version(name: str) -> str:
+        if name == "openvino":
+            raise metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    needs = ["numpy>=2.0", "openvino>=2025.4; extra == 'openvino'", "openvino>=1; extra == 'other'"]
+    monkeypatch.setattr(metadata, "requires", lambda _name: needs)
+    assert ("openvino>=2025.4",) == wheelhouse.requirements(["openvino"])
+    monkeypatch.setattr(metadata, "requires", lambda _name: ["numpy>=2.0"])
+    with pytest.raises(MissingDependency, match=r"pip install 'edge-deployment-sdk\[openvino\]'"):
+        wheelhouse.requirements(["openvino"])
+
+
+def test_no_openvino_for_an_older_system() -> None:
+    """Its wheels need a newer glibc than LiteRT's: the refusal names it, and that LiteRT works there."""
+    said = "ERROR: No matching distribution found for openvino==2026.4.1\n"
+    old = Platform((3, 11), "aarch64", (2, 31))
+    error = wheelhouse._refusal(old, ("ai-edge-litert==2.3.0", "openvino==2026.4.1"), said)
+    assert isinstance(error, DeviceUnsuitable)
+    assert "no wheel of openvino==2026.4.1 for the device: got Python 3.11 on aarch64 with glibc 2.31" in str(
+        error
+    )
+    assert "glibc 2.35 or later), or leave openvino out: litert works there." in str(error)
+    alone = wheelhouse._refusal(old, ("openvino==2026.4.1",), said)
+    assert str(alone).endswith("or leave openvino out.")
+
+
+def test_what_no_device_needs_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's telemetry is fetched as what it declares to need, and neither locked nor sent."""
+    names = [
+        "openvino-2026.4.1-1-cp311-cp311-manylinux_2_28_x86_64.whl",
+        "openvino_telemetry-1-py3-none-any.whl",
+    ]
+
+    def download(_platform: Platform, _wanted: tuple[str, ...], folder: Path) -> None:
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_bytes(b"wheel")
+
+    monkeypatch.setattr(wheelhouse, "_download", download)
+    found = wheelhouse.fetch(PI, ("openvino==2026.4.1",), cache=tmp_path)
+    assert names[:1] == list(found.wheels)
+    assert {wheelhouse.LOCK, names[0]} == {path.name for path in found.folder.iterdir()}
 
 
 def test_no_wheel_for_the_device() -> None:
@@ -96,7 +146,7 @@ def test_a_cache_that_does_not_match_its_lock_is_not_used(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_the_runtime_for_a_raspberry_pi(tmp_path: Path) -> None:
     """Really fetched: the very version of this machine, for the device's machine, Python and glibc; kept."""
-    wanted = wheelhouse.requirements(load_target("rpi4"))
+    wanted = wheelhouse.requirements(["litert"])
     try:
         found = wheelhouse.fetch(PI, wanted, cache=tmp_path)
     except DeviceUnsuitable:
@@ -121,7 +171,7 @@ def test_there_is_none_for_32_bits(tmp_path: Path) -> None:
         with pytest.raises(DeviceUnsuitable, match="64-bit image"):
             wheelhouse.fetch(
                 Platform((3, 11), "armv7l", (2, 36)),
-                wheelhouse.requirements(load_target("rpi4")),
+                wheelhouse.requirements(["litert"]),
                 cache=tmp_path,
             )
     except EdgeError as e:
@@ -131,7 +181,7 @@ def test_there_is_none_for_32_bits(tmp_path: Path) -> None:
 
 def test_tflite_comes_in_one_version() -> None:
     """The last release, with a NumPy that it was made for; on 32-bit ARM without: there the system has it."""
-    wanted = wheelhouse.requirements(load_target("rpi4-32bit"))
+    wanted = wheelhouse.requirements(["tflite"])
     assert ("tflite-runtime==2.14.0", "numpy<2") == wanted
     words = wheelhouse.download_arguments(PI, wanted, Path("/wheels"))
     assert ["--dest", "/wheels", *wanted] == words[-4:]

@@ -4,11 +4,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import attrs
 import pytest
 
 from edge_sdk.devices.bootstrap import layout as layouts
 from edge_sdk.devices.bootstrap import plan, workers
-from edge_sdk.devices.bootstrap.probe import Installation
+from edge_sdk.devices.bootstrap.probe import Accelerator, Installation
 from tests.edge_sdk.devices.bootstrap.conftest import facts
 
 PI = facts("rpi4_bookworm")
@@ -40,11 +41,46 @@ def test_the_units_restrict_workers() -> None:
     assert {"Accept=yes", "SocketMode=0600", "SocketUser=edge-agent"} <= {*socket}
 
 
+NPU = Accelerator("/dev/accel/accel0", "0x8086", "render", 0o660, openable=False)
+GPU = Accelerator("/dev/dri/renderD128", "0x8086", "render", 0o660, openable=False)
+OTHER = Accelerator("/dev/dri/renderD129", "0x10de", "video", 0o660, openable=False)
+OPEN = Accelerator("/dev/accel/accel1", "0x8086", "root", 0o666, openable=True)
+
+
+@pytest.mark.parametrize(
+    ("shown", "runtimes", "expected"),
+    [
+        ((NPU, GPU), ["litert"], []),  # nothing that is installed could use them
+        ((), ["litert", "openvino"], []),
+        ((OTHER,), ["openvino"], []),  # OpenVINO has no plugin for it
+        ((OPEN,), ["openvino"], ["DeviceAllow=/dev/accel/accel1 rw"]),
+        (
+            (NPU, GPU, OTHER),
+            ["litert", "openvino"],
+            [
+                "DeviceAllow=/dev/accel/accel0 rw",
+                "DeviceAllow=/dev/dri/renderD128 rw",
+                "SupplementaryGroups=render",
+            ],
+        ),
+    ],
+)
+def test_workers_may_open_what_openvino_can_use(
+    shown: tuple[Accelerator, ...], runtimes: list[str], expected: list[str]
+) -> None:
+    """Exactly those nodes, and only where OpenVINO is installed; everything else stays closed."""
+    where = layouts.layout(attrs.evolve(PI, accelerators=shown), "system", runtimes)
+    lines = layouts.worker_units(where, PYTHON)["/etc/systemd/system/edge-agent-worker@.service"].splitlines()
+    assert expected == [line for line in lines if line.startswith(("DeviceAllow", "SupplementaryGroups"))]
+    assert "DevicePolicy=closed" in lines
+
+
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     """`systemd-analyze verify` finds nothing to complain of."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze")
-    texts = workers.units("/bin/true", "daemon", "/run/x.sock", protect_home="yes")
+    npu = attrs.evolve(NPU, group="daemon")
+    texts = workers.units("/bin/true", "daemon", "/run/x.sock", protect_home="yes", accelerators=[npu])
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     shutil.copy(tmp_path / "edge-agent-worker@.service", tmp_path / "edge-agent-worker@1.service")
