@@ -43,6 +43,14 @@ class Artifact:
         return hashlib.sha256(self.data).hexdigest()
 
     @property
+    def digest(self) -> str:
+        """Hex digest of all its files: an IR's operators may be the same where its weights are not."""
+        found = hashlib.sha256(self.data)
+        for title, data in sorted(self.files.items()):
+            found.update(title.encode() + hashlib.sha256(data).digest())
+        return found.hexdigest()
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all its files."""
         return len(self.data) + sum(map(len, self.files.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from converters.openvino import schemes
 from converters.openvino.opened import Refused, shared
 from device_agent.bundle import Execution
 
@@ -27,10 +28,10 @@ class OpenVINOBackend:
     name = "openvino"
     computes = True
     places = True
-    precisions: tuple[str, ...] = ("int8", "weight-int8", "weight-int4", "float16", "float32")
-    ends: tuple[str, ...] = ("float",)
-    ranges: tuple[str, ...] = ("minmax", "mse", "mean-minmax")
-    repairs: tuple[str, ...] = ("smooth_quant", "asymmetric", "bias_correction", "fast_bias_correction")
+    precisions = schemes.PRECISIONS
+    ends = ("float",)
+    ranges = schemes.RANGES
+    repairs = schemes.REPAIRS
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """What each source operator becomes in the IR, or why OpenVINO cannot convert it."""
