@@ -32,8 +32,8 @@ from device_agent.bundle import (
 )
 from device_agent.errors import ActivationFailed, from_json
 from device_agent.isolation import Isolation
+from device_agent.live import Checked
 from device_agent.parity import compare, figures, golden_samples
-from device_agent.protocol import Parity
 from device_agent.runtimes.litert import LiteRT
 from device_agent.runtimes.null import Null, null_model
 from device_agent.store import Generation
@@ -326,7 +326,7 @@ class DirectLive:
         else:
             self.live[name] = generation
 
-    async def preflight(self, generation: Generation) -> Parity:
+    async def preflight(self, generation: Generation) -> Checked:
         session = Null().load(generation.folder / generation.config.model)
         pairs = []
         for sample in golden_samples(generation):
@@ -336,9 +336,9 @@ class DirectLive:
         parity = compare(pairs, generation.config.tolerance)
         if not parity.passed:
             raise ActivationFailed("the device does not compute what the host computed", got=figures(parity))
-        return parity
+        return Checked(parity)
 
-    async def probe(self, name: str) -> Parity:
+    async def probe(self, name: str) -> Checked:
         return await self.preflight(self.live[name])
 
     async def retire(self, name: str) -> None:

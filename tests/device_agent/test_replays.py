@@ -21,7 +21,7 @@ from device_agent.errors import (
     Unsigned,
     WrongDevice,
 )
-from device_agent.protocol import Parity
+from device_agent.live import Checked
 from device_agent.records import RecordFile
 from device_agent.statement import Selector
 from device_agent.store import Generation
@@ -187,13 +187,13 @@ def test_changed_between_check_and_activation(tmp_path: Path, bundles: list[Bund
     """A file that is exchanged after it was verified, while the preflight runs, is not activated."""
 
     class Exchanging(DirectLive):
-        async def preflight(self, generation: Generation) -> Parity:
-            parity = await super().preflight(generation)
+        async def preflight(self, generation: Generation) -> Checked:
+            checked = await super().preflight(generation)
             path = generation.folder / file
             data = path.read_bytes()
             path.unlink()
             path.write_bytes(data + b" ")
-            return parity
+            return checked
 
     device = Device(tmp_path, Exchanging())
     device.push(bundles[0])
