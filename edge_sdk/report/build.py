@@ -85,6 +85,7 @@ def convert_report(conversion: Conversion, saved: Saved) -> ConvertReport:
         SCHEMA_VERSION,
         conversion_report(conversion, saved.bundle, None),
         str(saved.file),
+        tuple(str(saved.file.with_name(title)) for title in conversion.artifact.titles),
         str(saved.bundle.path),
         saved.bundle.manifest_digest,
         None if saved.report is None else str(saved.report),
@@ -189,6 +190,7 @@ def bench_report(device: str, result: BenchmarkResult) -> BenchReport:
         runs_per_second=result.runs_per_second,
         peak_rss_bytes=result.peak_rss_bytes,
         machine=MachineReport(result.before, result.after),
+        runs_on=runs_on_report(result.placement),
         profile=profile_report(result),
     )
 

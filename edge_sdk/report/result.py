@@ -163,6 +163,7 @@ class ConvertReport:
     schema_version: int
     conversion: ConversionReport
     file: str
+    files: tuple[str, ...]  # that one, and the others of the model: an IR's weights
     bundle: str
     manifest_digest: str
     report: str | None
@@ -243,6 +244,7 @@ class BenchReport:
     runs_per_second: float | None
     peak_rss_bytes: int
     machine: MachineReport
+    runs_on: RunsOnReport | None
     profile: ProfileReport | None
 
     def to_json(self) -> dict[str, Any]:
