@@ -7,8 +7,9 @@ The ONNX models of the zoo (EDGE_ZOO, default ../shared/zoo) and a MobileNetV2 w
 `edge_sdk.deploy_fastest` on this machine, one thread, and so the choice is made. Then all candidates are
 measured afresh in turns: the ratios are of these latencies, never of those that the choice was made on, which
 would flatter it. "Always LiteRT" is what `--runtime litert` would deploy. A choice that is the runtime itself
-has the ratio 1. The ends are float by default, as they always are on OpenVINO, so that all candidates take and
-give the same. The goal is a geometric mean of at most 0.95 against each; the exit code says whether it is reached.
+has the ratio 1. The ends are float by default, as they always are on OpenVINO, so that all candidates take
+and give the same. The goal is a geometric mean of at most 0.95 against each; the exit code says whether it is
+reached.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def test_the_choice_is_shown_and_kept(run: Run, make_model: Run, tmp_path: Path)
 
 
 def test_each_device_chooses(run: Run, state: Path, make_model: Run, tmp_path: Path) -> None:
-    """Each of several devices measures for itself and has its own bundle kept; one that is away fails alone."""
+    """Each of several measures for itself and has its own bundle kept; one that is away fails alone."""
     names = ("fake", "local", "nobody@127.0.0.1:1")
     devices = [word for name in names for word in ("--device", name)]
     done = run("deploy", make_model(), *AUTO, *devices, "-o", tmp_path / "kept")
