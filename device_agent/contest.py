@@ -111,14 +111,15 @@ class Contest:
 
     async def run(self, name: str) -> Compared:
         """Check and measure them all; every worker has ended when it returns or raises."""
-        before, began = system.machine_state(), time.monotonic()
+        began = time.monotonic()
         order = list(turns(len(self._entries), self._asked.rounds))
         try:
             for number, entry in enumerate(self._entries):
                 self._emit(Event("progress", "loading", done=number, total=len(self._entries)))
                 await self._prepare(entry)
+            before = system.machine_state()
             for done, (_, index) in enumerate(order):
-                if done % len(self._entries) == 0 and time.monotonic() - began > MAX_SECONDS:
+                if done and done % len(self._entries) == 0 and time.monotonic() - began > MAX_SECONDS:
                     break  # a round is measured of all or of none
                 if self._entries[index].error is None:
                     await self._measure(self._entries[index], done, len(order))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
+from converters.openvino import schemes
 from converters.openvino.opened import Refused, shared
 from device_agent.bundle import Execution
 
@@ -27,10 +30,10 @@ class OpenVINOBackend:
     name = "openvino"
     computes = True
     places = True
-    precisions: tuple[str, ...] = ("int8", "weight-int8", "weight-int4", "float16", "float32")
-    ends: tuple[str, ...] = ("float",)
-    ranges: tuple[str, ...] = ("minmax", "mse", "mean-minmax")
-    repairs: tuple[str, ...] = ("smooth_quant", "asymmetric", "bias_correction", "fast_bias_correction")
+    precisions = schemes.PRECISIONS
+    ends = ("float",)
+    ranges = schemes.RANGES
+    repairs = schemes.REPAIRS
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """What each source operator becomes in the IR, or why OpenVINO cannot convert it."""
@@ -52,7 +55,7 @@ class OpenVINOBackend:
         if model.quantized is None and recipe.precision not in _PLAIN:
             return self.engine(model, calibration, progress).build(recipe.scheme).artifact
         opened = shared(model, progress)
-        return artifact_of(
+        made = artifact_of(
             opened.save(fp16=model.quantized is None and _PLAIN[recipe.precision]),
             model,
             precision=recipe.precision,
@@ -60,6 +63,9 @@ class OpenVINOBackend:
             operators=[operator.type for operator in opened.operators],
             float_operators=[operator.type for operator in opened.operators if operator.floats],
         )
+        if opened.road.lowered:
+            made = evolve(made, rewrites={f"OpenVINO reads {opened.road.name}": 1})
+        return made
 
     def engine(self, model: Model, calibration: Calibration | None, progress: Progress) -> Engine:
         """What builds the model in any scheme, with NNCF."""

@@ -13,10 +13,10 @@ _PRODUCTS = ("MatMul", "Convolution", "GroupConvolution")
 def fold_scales(model: Any) -> int:
     """Fold constant factors of channels into the weights and biases before them, in place.
 
-    OpenVINO folds those right behind a MatMul itself, but when it compiles a float model: not when it converts
-    one, and no more once weights are quantised. Behind integer weights such a factor, left by a normalisation
-    or put there by SmoothQuant, makes OpenVINO 2026.4 compute rubbish (docs/quantization/openvino.md). Of
-    quantised weights the steps are multiplied, which is exact.
+    OpenVINO folds those right behind a MatMul itself, but when it compiles a float model: not when it
+    converts one, and no more once weights are quantised. Behind integer weights such a factor, left by a
+    normalisation or put there by SmoothQuant, makes OpenVINO 2026.4 compute rubbish
+    (docs/quantization/openvino.md). Of quantised weights the steps are multiplied, which is exact.
 
     Returns:
         How many were folded.
@@ -27,7 +27,9 @@ def fold_scales(model: Any) -> int:
             continue
         for place in (0, 1):
             factor = node.input_value(1 - place).get_node()
-            if factor.get_type_name() == "Constant" and _fold(node, node.input_value(place), factor.get_data()):
+            if factor.get_type_name() == "Constant" and _fold(
+                node, node.input_value(place), factor.get_data()
+            ):
                 folded += 1
                 break
     if folded:
@@ -90,7 +92,8 @@ def _channels(product: Any, factor: np.ndarray) -> np.ndarray | None:
         return None  # it differs along another axis
     if matrix:
         transposed = product.get_attributes()["transpose_b"]
-        count, wanted = (shape[0], (-1, 1)) if transposed else (shape[1], (1, -1))
+        count = shape[0 if transposed else 1]
+        wanted: tuple[int, ...] = (-1, 1) if transposed else (1, -1)
     elif product.get_type_name() == "Convolution":
         count, wanted = shape[0], (-1, *(1 for _ in shape[1:]))
     else:

@@ -18,14 +18,14 @@ KERNELS = frozenset(
 )  # fmt: skip
 # that hand quantised values on
 CARRIERS = frozenset(
-    ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Split", "VariadicSplit", "StridedSlice", "Slice",
-     "Gather", "Pad", "MaxPool", "ReduceMax", "ReduceMin", "Broadcast", "Tile", "DepthToSpace", "SpaceToDepth",
-     "ShuffleChannels", "Convert", "Relu", "Clamp")
+    ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Split", "VariadicSplit", "StridedSlice",
+     "Slice", "Gather", "Pad", "MaxPool", "ReduceMax", "ReduceMin", "Broadcast", "Tile", "DepthToSpace",
+     "SpaceToDepth", "ShuffleChannels", "Convert", "Relu", "Clamp")
 )  # fmt: skip
 # that are computed with the operator before them, on its way out
 FUSED = frozenset(
-    ("Add", "Subtract", "Multiply", "Relu", "PRelu", "Clamp", "Sigmoid", "Swish", "HSwish", "HSigmoid", "Gelu",
-     "Elu", "Tanh", "Abs", "Mish", "SoftPlus")
+    ("Add", "Subtract", "Multiply", "Relu", "PRelu", "Clamp", "Sigmoid", "Swish", "HSwish", "HSigmoid",
+     "Gelu", "Elu", "Tanh", "Abs", "Mish", "SoftPlus")
 )  # fmt: skip
 
 

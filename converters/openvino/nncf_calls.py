@@ -22,6 +22,10 @@ LEAST_GROUP = 4
 # alpha, by which SmoothQuant shares a range between activations and weights: NNCF's own for MatMul, and what
 # the paper has for the rest, which NNCF leaves alone unless it is asked
 ALPHA_MATMUL, ALPHA_CONVOLUTION = 0.95, 0.5
+_WEIGHTED = frozenset(("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData"))
+_UNPACKING = frozenset(
+    ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
+)  # between them and weights
 _SMOOTHING = "nncf_smooth_quant"  # in the names of the factors that it puts into a model
 
 
@@ -59,12 +63,12 @@ def quantized(model: Any, samples: Samples, head: Mapping[str, Any]) -> Any:
 
 
 def compressed(model: Any, bits: int) -> tuple[Any, dict[str, int]]:
-    """A model with weights of 8 or 4 bits, and how many were compressed, and to fewer than 8 bits.
+    """A model with weights of 8 or 4 bits, and how many were compressed: to 8 bits, and to fewer.
 
     Raises:
         QuantizationError: NNCF refuses; says why.
     """
-    before = _integers(model)
+    before = _stored(model)
     with _quiet() as nncf:
         if bits == 8:
             made = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
@@ -78,15 +82,28 @@ def compressed(model: Any, bits: int) -> tuple[Any, dict[str, int]]:
                     min_adjusted_group_size=LEAST_GROUP,
                 ),
             )
-    found = _integers(made)
+    found = _stored(made)
     found.subtract(before)
-    narrow = found["i4"] + found["u4"]
-    return made, {"weights": narrow + found["i8"] + found["u8"], "narrow": narrow}
+    return made, {"weight-int8": found["i8"] + found["u8"], "weight-int4": found["i4"] + found["u4"]}
+
+
+def weights_of(model: Any) -> dict[str, str]:
+    """What the weights of operators are stored in: by the operator's name `i8`, `u4`, `f32`, ..."""
+    found = {}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() in _WEIGHTED:
+            source = node.input_value(1).get_node()
+            while source.get_type_name() in _UNPACKING:
+                source = source.input_value(0).get_node()
+            if source.get_type_name() == "Constant":
+                found[node.get_friendly_name()] = source.get_element_type().get_type_name()
+    return found
 
 
 def changed(source: Any, made: Any) -> dict[str, int]:
     """What each repair did: the factors of SmoothQuant, quantisers that are not symmetric, other biases."""
-    factors = sum(_SMOOTHING in node.get_friendly_name() for node in made.get_ops())
+    products = (node for node in made.get_ops() if node.get_type_name() == "Multiply")
+    factors = sum(_SMOOTHING in node.get_friendly_name() for node in products)
     biases, other = _biases(source), _biases(made)
     return {
         "smooth_quant": factors,
@@ -106,10 +123,9 @@ def _ranges(name: str) -> Any:
     return parameters.HISTOGRAM if name == "mse" else range_estimator.RangeEstimatorParameters()
 
 
-def _integers(model: Any) -> Counter[str]:
-    """How many constants there are of each type."""
-    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
-    return Counter(node.get_element_type().get_type_name() for node in constants if node.get_output_size())
+def _stored(model: Any) -> Counter[str]:
+    """How many operators have weights stored in each type."""
+    return Counter(weights_of(model).values())
 
 
 def _biases(model: Any) -> dict[str, np.ndarray]:

@@ -1,12 +1,14 @@
 """What `child` does with NNCF, which is imported when it is first asked for: it brings PyTorch along.
 
     prepare   {}                                         -> prepared, payload: operators as JSON
-    quantize  {folder, samples, ranges, repairs, ignored}-> made, payload: `Node`s as JSON; model.xml, model.bin
+    quantize  {folder, samples, ranges, repairs, ignored} -> made, payload: `integers.Node`s as JSON;
+                                                            model.xml and model.bin there
     compress  {folder, samples, bits}                    -> the same
     compare   {path, layers}, payload: a sample          -> compared, payload: sums, float64[layers, 4]
 
 `samples` is a folder with an array `<name>.npy` of all samples for each input, or null. `made` tells
-`differences` {output: the greatest difference from float over some samples} and `changed` {repair: how much}.
+`differences` {output: the greatest difference from float over some samples}, `changed` {repair: how much} and
+`weights` {operator: what its weights are stored in}.
 `prepare` leaves the opened model as it is and works on a copy, whose operators the other requests name.
 """
 
@@ -49,12 +51,12 @@ class Quantising:
             "compare": self.compare,
         }
 
-    def prepare(self, frame: Frame) -> Frame:
+    def prepare(self, _frame: Frame) -> Frame:
         """Copy the opened model and make it ready for integers."""
         self._float = self._opened().clone()
         folding.fold_scales(self._float)
         listing.name_apart(self._float)
-        return Frame({"kind": "prepared"}, json.dumps(listing.entries(self._float, {})).encode())
+        return Frame({"kind": "prepared"}, json.dumps(listing.entries(self._float, ())).encode())
 
     def quantize(self, frame: Frame) -> Frame:
         """Give the activations and weights of a copy integers."""
@@ -97,7 +99,12 @@ class Quantising:
             del made.rt_info["nncf"]
         self._write(made, head["folder"])
         differences = self._differences(made, head["samples"]) if head["samples"] is not None else {}
-        answer = {"kind": "made", "differences": differences, "changed": dict(changed)}
+        answer = {
+            "kind": "made",
+            "differences": differences,
+            "changed": dict(changed),
+            "weights": nncf_calls.weights_of(made),
+        }
         return Frame(answer, json.dumps(listing.nodes(made)).encode())
 
     def _differences(self, made: Any, folder: str) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,7 +132,7 @@ def open_model(model: Model, progress: Progress) -> OpenModel:
                         where,
                         road,
                         tuple(said),
-                        tuple(_operator(entry) for entry in listed["operators"]),
+                        operators_in(listed["operators"]),
                         tuple(head["unsupported"]),
                         {name: tuple(kinds) for name, kinds in listed["translated"].items()},
                         str(head["version"]),
@@ -151,6 +152,11 @@ def open_model(model: Model, progress: Progress) -> OpenModel:
     )
     error.roads = tuple(said)
     raise error
+
+
+def operators_in(entries: Iterable[list[object]]) -> tuple[OpenOperator, ...]:
+    """The operators that a child listed, see `listing.entries`."""
+    return tuple(_operator(entry) for entry in entries)
 
 
 def _operator(entry: list[object]) -> OpenOperator:

@@ -1,4 +1,4 @@
-"""What the OpenVINO engine can build, by name; nothing heavy is imported here. See docs/quantization/openvino.md."""
+"""What the OpenVINO engine can build, by name; see docs/quantization/openvino.md."""
 
 from __future__ import annotations
 

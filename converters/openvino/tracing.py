@@ -12,7 +12,7 @@ _F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # on some processors the default is 
 
 
 class Samples(Sequence[dict[str, np.ndarray]]):
-    """The samples in a folder, an array `<number>.npy` for each input, of which only what is asked for is read.
+    """The samples in a folder, an array `<number>.npy` for each input; only what is asked for is read.
 
     Args:
         folder: as `engine` wrote it; `names.txt` has the inputs' names, a line each.
@@ -59,7 +59,7 @@ class Traced:
         self._request.infer(dict(sample))
 
     def value(self, layer: str) -> np.ndarray | None:
-        """What a layer gave in the last run: float64, flat; None where it is none of the model's, or no float."""
+        """What a layer gave in the last run: float64, flat; None where the model has no such float."""
         place = self._places.get(layer)
         if place is None:
             return None

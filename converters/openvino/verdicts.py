@@ -20,7 +20,11 @@ _PLACES = re.compile(  # in OpenVINO's own sources and passes
     re.MULTILINE,
 )
 _LONGEST = 300  # characters of a reason
-_LISTED = re.compile(r"(?:No conversion rule|no translator) found for operation(?:s|\(s\)): ([^\n]+)", re.I)
+_LISTED = re.compile(
+    r"(?:(?:No conversion rule|no translator) found for operations?(?:\(s\))?|Conversion is failed for):"
+    r" ([^\n]+)",
+    re.IGNORECASE,
+)
 _FIRST = (  # what OpenVINO stops at
     re.compile(r"No translator found for (\S+) node"),
     re.compile(r"while working with operation of type (\S+) and name"),

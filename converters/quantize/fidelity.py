@@ -217,10 +217,20 @@ def with_seen_range(artifact: Artifact, fidelity: Fidelity) -> Artifact:
     """A float32 artifact whose tolerances fit the range its outputs were seen to have.
 
     A backend bounds the difference between device and host for outputs of about 1; for an output that
-    spans more, the bound grows with it.
+    spans more, the bound grows with it. That of an integer output is in steps, and stays.
+
+    With other integer kernels than the source's, those of another processor may be as far from them as they
+    are from the source's: what was seen, twice.
     """
-    ranges = {output.name: output.reference_range for output in fidelity.outputs}
-    tolerance = {name: bound * max(1.0, ranges[name]) for name, bound in artifact.tolerance.items()}
+    seen = {output.name: output for output in fidelity.outputs}
+    foreign = other_kernels(fidelity, artifact)
+    tolerance = dict(artifact.tolerance)
+    for spec in artifact.outputs:
+        step = max(spec.quantization.scale) if spec.quantization is not None else 1.0
+        if spec.dtype.startswith("float"):
+            tolerance[spec.name] *= max(1.0, seen[spec.name].reference_range)
+        if foreign:
+            tolerance[spec.name] = max(tolerance[spec.name], 2 * seen[spec.name].max_abs_diff / step)
     return evolve(artifact, tolerance=tolerance)
 
 

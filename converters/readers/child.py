@@ -71,6 +71,11 @@ class Child:
         """Whether it can be asked: it was not closed, and has not died."""
         return self._end.alive and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def close(self) -> None:
         """End the process; nothing happens if it has ended."""
         self._end()

@@ -33,7 +33,9 @@ READ_SECONDS = 300.0
 RUN_SECONDS = 300.0
 _MODULE = "converters.readers.openvino_child"
 _REFUSAL = "OpenVINO IR runs on OpenVINO only"
-_HELP = "Choose `--runtime openvino`, or give the model the IR was made of, as ONNX, Keras, PyTorch or TFLite."
+_HELP = (
+    "Choose `--runtime openvino`, or give the model the IR was made of, as ONNX, Keras, PyTorch or TFLite."
+)
 
 
 @frozen

@@ -85,6 +85,7 @@ def convert_report(conversion: Conversion, saved: Saved) -> ConvertReport:
         SCHEMA_VERSION,
         conversion_report(conversion, saved.bundle, None),
         str(saved.file),
+        tuple(str(saved.file.with_name(title)) for title in conversion.artifact.titles),
         str(saved.bundle.path),
         saved.bundle.manifest_digest,
         None if saved.report is None else str(saved.report),

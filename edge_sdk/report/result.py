@@ -163,6 +163,7 @@ class ConvertReport:
     schema_version: int
     conversion: ConversionReport
     file: str
+    files: tuple[str, ...]  # that one, and the others of the model: an IR's weights
     bundle: str
     manifest_digest: str
     report: str | None

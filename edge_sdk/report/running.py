@@ -29,8 +29,14 @@ def rows(report: RunsOnReport | None) -> list[Row]:
     """Where the operators run, and those that do not run where they were planned; none if it is not told."""
     if report is None:
         return []
+    total = len(report.operators)
     counts = ", ".join(f"{count} on {device}" for device, count in report.devices.items())
-    found = [("Runs on", f"{report.device}: {counts} of {len(report.operators)} operators")]
+    shares = (
+        f"all {total} operators on {counts.split()[-1]}"
+        if len(report.devices) == 1
+        else f"{counts} of {total} operators"
+    )
+    found = [("Runs on", f"{report.device}: {shares}")]
     if report.departures:
         count = len(report.departures)
         rest = [f"and {count - TOLD} more"] if count > TOLD else []

@@ -46,7 +46,7 @@ def print_deployment(report: DeployReport) -> None:
 
 def print_conversion(report: ConvertReport) -> None:
     """A conversion that was kept in a folder."""
-    rows = [*_conversion_rows(report.conversion), ("Files", f"{report.file}\n{report.bundle}")]
+    rows = [*_conversion_rows(report.conversion), ("Files", "\n".join((*report.files, report.bundle)))]
     layout.show(f"{report.conversion.model.name} is converted for {report.conversion.target}", rows)
 
 
@@ -58,7 +58,7 @@ def print_quantization(report: ConvertReport) -> None:
         return
     quantization.show(conversion.model.name, conversion.search)
     layout.lines([""])
-    files = "\n".join(filter(None, (report.file, report.bundle, report.report)))
+    files = "\n".join(filter(None, (*report.files, report.bundle, report.report)))
     rest = _conversion_rows(evolve(conversion, search=None))  # what the search has not said
     rows = [row for row in rest if row[0] in ("Made", "Operators", "Float", "Note")]
     layout.show(f"{conversion.model.name} for {conversion.target}", [*rows, ("Files", files)])

@@ -1,14 +1,21 @@
-"""Comparisons as they are decided: what is asked for, and whose turn it is."""
+"""Comparisons: what may be asked for, whose turn it is, and when it is enough."""
 
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import evolve
 
 from device_agent import contest
+from device_agent.bundle import Bundle
+from device_agent.candidate import Candidate
+from device_agent.contest import Contest
 from device_agent.errors import InvalidRequest
-from device_agent.protocol import BenchmarkRequest, CompareRequest, DeployRequest
+from device_agent.protocol import BenchmarkRequest, Compared, CompareRequest, DeployRequest
+from device_agent.serving import Serving
+from tests.device_agent.harness import IN_PROCESS, make_bundle
 
 
 def asked(count: int = 2, **request: Any) -> CompareRequest:
@@ -55,3 +62,30 @@ def test_turns_favour_no_place() -> None:
     assert [(0, 0), (0, 1), (0, 2), (1, 2), (1, 1), (1, 0)] == order[:6]
     places = {index: [place for place, (_, who) in enumerate(order) if who == index] for index in range(3)}
     assert {4 * 11 / 2} == {sum(found) for found in places.values()}
+
+
+def compared(folder: Path, **changes: Any) -> Compared:
+    """Two null models in four rounds of ten runs."""
+
+    def candidate(bundle: Bundle) -> Candidate:
+        paths = {layer.title: bundle.blob_path(layer.digest) for layer in bundle.manifest.layers}
+        return Candidate(bundle.manifest_digest, bundle.manifest, bundle.config, paths)
+
+    candidates = [candidate(make_bundle(folder / str(seed), seed=seed)) for seed in (1, 2)]
+    request = asked(warmup_iterations=0, min_iterations=10, min_seconds=0.0)
+    made = Contest(candidates, evolve(request, rounds=4, **changes), Serving(IN_PROCESS), lambda _: None)
+    return asyncio.run(made.run("digits"))
+
+
+def test_only_so_many_latencies_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of each turn, as many of each."""
+    monkeypatch.setattr(contest, "MAX_LATENCIES", 24)
+    found = compared(tmp_path)
+    assert [[3] * 4] * 2 == [[len(times) for times in row.latencies_ns] for row in found.candidates]
+
+
+def test_no_round_begins_when_the_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But one is measured, and of every candidate."""
+    monkeypatch.setattr(contest, "MAX_SECONDS", -1.0)
+    found = compared(tmp_path)
+    assert [[10]] * 2 == [[len(times) for times in row.latencies_ns] for row in found.candidates]

@@ -36,11 +36,16 @@ def one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastest, "LOOKS", 1)
 
 
-@pytest.fixture
-def device(state: Path) -> Iterator[Device]:
-    """This machine, with an agent of the test's own."""
-    with edge_sdk.device("local") as opened:
+@pytest.fixture(scope="module")
+def device() -> Iterator[Device]:
+    """A device that all tests here share."""
+    with edge_sdk.device("fake") as opened:
         yield opened
+
+
+def deployed(device: Device) -> dict[str, str]:
+    """The runtime of each deployment, by its name."""
+    return {status.name: status.runtime for status in device.deployments()}
 
 
 @pytest.fixture
@@ -52,18 +57,18 @@ def litert() -> Target:
 
 
 def test_the_faster_is_deployed_and_the_other_is_gone(
-    digits: edge_sdk.Model, device: Device, litert: Target, state: Path
+    digits: edge_sdk.Model, device: Device, litert: Target
 ) -> None:
     """int8 and float32 are measured, one is deployed; of the other no file stays on the device."""
-    found = edge_sdk.deploy_fastest(digits, device, target=litert, request=QUICK, **ASKED)
+    found = edge_sdk.deploy_fastest(digits, device, target=litert, request=QUICK, name="both", **ASKED)
     choice = found.choice
     assert ["litert int8", "litert float32"] == [each.label for each in choice.candidates]
-    assert choice.decision.rounds >= fastest.CALLS * fastest.ROUNDS
+    assert fastest.CALLS * fastest.ROUNDS == choice.decision.rounds
     assert found.deployment.parity.passed
-    assert choice.bundle.manifest_digest == device.deployments()[0].manifest_digest
-    manifest = choice.bundle.manifest
-    kept = {choice.bundle.manifest_digest, *(blob.digest for blob in manifest.blobs())}
-    assert kept == {f"sha256:{file.name}" for file in (state / "blobs/sha256").iterdir()}
+    assert {"both": "litert"} == deployed(device)
+    blobs = {file.name for file in (Path(device.describe().state_dir) / "blobs/sha256").iterdir()}
+    kept = [each for each in choice.candidates if each.conversion.artifact.sha256 in blobs]
+    assert [choice.chosen] == kept
 
 
 def test_what_the_device_lacks_is_not_converted(
@@ -81,30 +86,31 @@ def test_what_the_device_lacks_is_not_converted(
 
 def test_one_candidate_is_deployed_unmeasured(digits: edge_sdk.Model, device: Device, litert: Target) -> None:
     """Where a single candidate is left there is nothing to compare, and the report says so."""
-    found = edge_sdk.deploy_fastest(digits, device, target=litert, precision="float32", name="d")
+    found = edge_sdk.deploy_fastest(digits, device, target=litert, precision="float32", name="alone")
     assert (None, "litert float32 is the only candidate left") == (
         found.choice.compared,
         found.choice.decision.sentence,
     )
-    assert "d" == found.deployment.name
+    assert "alone" == found.deployment.name
 
 
 def test_no_runtime_at_all(digits: edge_sdk.Model, device: Device, litert: Target) -> None:
     """A device without any of the board's runtimes is refused, with what would help."""
     none = evolve(litert, runtimes={"tflite": "99.0", "litert": "99.0"})
-    with pytest.raises(RuntimeMissing, match=r"expected tflite >= 99\.0\. `edge devices install local"):
-        edge_sdk.deploy_fastest(digits, device, target=none, precision="float32")
-    assert () == device.deployments()
+    with pytest.raises(RuntimeMissing, match=r"expected tflite >= 99\.0\. `edge devices install fake"):
+        edge_sdk.deploy_fastest(digits, device, target=none, precision="float32", name="none")
+    assert "none" not in deployed(device)
 
 
 def test_accuracy_that_nothing_keeps(digits: edge_sdk.Model, device: Device, litert: Target) -> None:
     """Where no runtime keeps the accuracy the error is that of the nearest, and nothing is deployed."""
     with pytest.raises(AccuracyMissed) as caught:
         edge_sdk.deploy_fastest(
-            digits, device, target=litert, precision="int8", metric="cosine", max_drop=0.0, **ASKED
-        )
+            digits, device, target=litert, precision="int8", metric="cosine", max_drop=0.0, name="missed",
+            **ASKED,
+        )  # fmt: skip
     assert "int8" == caught.value.best.artifact.precision
-    assert () == device.deployments()
+    assert "missed" not in deployed(device)
     far = AccuracyMissed("far")
     far.best = evolve(caught.value.best, search=_dropping(caught.value.best.search))
     other = RuntimeMissing("another reason")
@@ -130,24 +136,31 @@ def test_each_runtime_has_its_own_journal() -> None:
     assert making.journal(None, "openvino") is None
 
 
-def test_an_unknown_device_needs_a_target(digits: edge_sdk.Model, device: Device) -> None:
+def test_an_unknown_device_needs_a_target(
+    digits: edge_sdk.Model, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A device that does not say what it is cannot be converted for."""
-    device.target = None
+    monkeypatch.setattr(device, "target", None)
     with pytest.raises(InvalidRequest, match="it is not known what the device is"):
         edge_sdk.deploy_fastest(digits, device)
 
 
 @pytest.mark.usefixtures("openvino")
 def test_openvino_against_litert(
-    digits: edge_sdk.Model, device: Device, capsys: pytest.CaptureFixture[str]
+    digits: edge_sdk.Model,
+    device: Device,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Both runtimes make the float model; on the device one is kept, and the report explains it.
 
     What only runtimes with several processors take is asked of those alone.
     """
+    monkeypatch.setattr(fastest, "CALLS", 1)
     found = edge_sdk.deploy_fastest(
-        digits, device, precision="float32", request=QUICK, execution=Execution(device="CPU")
-    )
+        digits, device, target="local", precision="float32", request=QUICK, name="two",
+        execution=Execution(device="CPU"),
+    )  # fmt: skip
     labels = [each.label for each in found.choice.candidates]
     assert (["litert float32", "openvino float32"], ()) == (labels, found.choice.refused)
     report = choice_report(found.choice)
@@ -157,4 +170,4 @@ def test_openvino_against_litert(
     print_choice(report)
     shown = " ".join(capsys.readouterr().out.split())
     assert f"{report.sentence}." in shown
-    assert report.chosen.split()[0] == device.deployments()[0].runtime
+    assert report.chosen.split()[0] == deployed(device)["two"]
