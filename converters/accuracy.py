@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from converters.partition.planner import carried_out
 from converters.partition.types import Accuracy, Recipe
 from converters.quantize.calibration import Calibration
+from converters.quantize.engine import Apart
 from converters.quantize.scheme import AUTO, STATIC, Scheme
 from converters.quantize.search import Goal
 from device_agent.errors import AccuracyMissed, InvalidRequest, QuantizationError
@@ -137,6 +138,15 @@ class Limited:
     def errors(self, scheme: Scheme, samples: Iterable[Mapping[str, np.ndarray]]) -> tuple[LayerError, ...]:
         """See `Engine`."""
         return self._engine.errors(scheme, samples)
+
+    def allow(self, seconds: float | None) -> None:
+        """See `Apart`; nothing where the engine builds in this process."""
+        if isinstance(self._engine, Apart):
+            self._engine.allow(seconds)
+
+    def held_bytes(self) -> int:
+        """See `Apart`; 0 where the engine builds in this process."""
+        return self._engine.held_bytes() if isinstance(self._engine, Apart) else 0
 
 
 def check_fallbacks(built: Built, scheme: Scheme, recipe: Recipe) -> None:

@@ -43,6 +43,19 @@ class Artifact:
         return hashlib.sha256(self.data).hexdigest()
 
     @property
+    def titles(self) -> tuple[str, ...]:
+        """The names of all its files, the one that names the others first."""
+        return (self.title, *self.files)
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of all its files: an IR's operators may be the same where its weights are not."""
+        found = hashlib.sha256(self.data)
+        for title, data in sorted(self.files.items()):
+            found.update(title.encode() + hashlib.sha256(data).digest())
+        return found.hexdigest()
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all its files."""
         return len(self.data) + sum(map(len, self.files.values()))

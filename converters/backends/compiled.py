@@ -46,7 +46,7 @@ def artifact_of(
     """
     layouts = {spec.name: spec.layout for spec in (*model.inputs, *model.outputs)}
     return Artifact(
-        title=f"{_file_name(model.name)}_{precision}.tflite",
+        title=f"{file_name(model.name)}_{precision}.tflite",
         data=data,
         runtime=runtime,
         runtime_version=least_version,
@@ -103,6 +103,6 @@ def _coarseness(graph: Graph, tensor: GraphTensor) -> float:
     return 65535 / 255 if mixed else 1.0
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
     """`name` in the characters a layer's title may have."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-")[:100] or "model"

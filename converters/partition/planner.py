@@ -78,9 +78,10 @@ def plan(
         MissingDependency: the runtime's converter is not installed.
     """
     check(recipe)
-    if model.quantized is not None:
+    kept = model.quantized is not None
+    if kept:
         recipe = _kept(model, recipe)
-    roads = _roads(target, recipe, runtime, execution)
+    roads = _roads(target, recipe, runtime, execution, kept=kept)
     verdicts: dict[str, tuple[Verdict, ...]] = {}
     for road in roads:
         try:
@@ -129,9 +130,12 @@ def _processors(target: Target, runtime: str) -> tuple[Processor, ...]:
 
 
 def _roads(
-    target: Target, recipe: Recipe, runtime: str | None, execution: Execution | None
+    target: Target, recipe: Recipe, runtime: str | None, execution: Execution | None, *, kept: bool
 ) -> tuple[_Road, ...]:
-    """Who could carry out a recipe, in the board's order of preference; an error that says why nobody can."""
+    """Who could carry out a recipe, in the board's order of preference; an error that says why nobody can.
+
+    With `kept` the model is quantised already, and its ends stay as they are.
+    """
     if runtime is None:
         pairs = [(processor, processor.backends[0]) for processor in target.processors]
     else:
@@ -149,7 +153,9 @@ def _roads(
         backend = backends[name]
         own = settled(recipe, processor, backend)
         if own is not None:
-            ends = ends_of(own.precision, own.io) if own.io in backend.ends else backend.ends[0]
+            ends = ends_of(own.precision, own.io)
+            if not kept and ends not in backend.ends:
+                ends = backend.ends[0]
             how = settled_execution(execution, processor) if backend.places else None
             roads.append(_Road(processor, backend, evolve(own, io=ends), how))
     if not roads:
@@ -163,7 +169,7 @@ def _alternative(model: Model, target: Target, recipe: Recipe, runtime: str) -> 
     except (InvalidRequest, MissingDependency) as e:
         return Alternative(runtime, accepted=False, reason=str(e))
     if other.accepted:
-        return Alternative(runtime, accepted=True, reason=f"takes all {len(other.operators)} operators")
+        return Alternative(runtime, accepted=True, reason="takes every operator")
     refused = f"refuses {len(other.refusals)} of {len(other.operators)} operators"
     return Alternative(runtime, accepted=False, reason=f"{refused}: {other.refusals[0]}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve, field
 
 from converters.quantize.culprits import CLOSER, LOOK_SECONDS, LOOK_SHARE, WORST, Gains, look
-from converters.quantize.engine import Built, Engine, LayerError
+from converters.quantize.engine import Apart, Built, Engine, LayerError
 from converters.quantize.groups import Group, joined, suspected
 from converters.quantize.scheme import Scheme
 from converters.quantize.telling import summary
@@ -75,7 +75,7 @@ class Attempts:
         if record is None:
             self.progress(f"timing {precision}", 0, 0)
             try:
-                record = {"ns": self.bench.cost(self.engine.build(scheme).artifact)}
+                record = {"ns": self.bench.cost(self._build(scheme).artifact)}
             except REFUSALS as e:
                 record = {"ns": None, "refusal": str(e)}
             self._keep("latency", scheme, record)
@@ -111,7 +111,7 @@ class Attempts:
     def building(self, tried: Tried) -> Built:
         """The model of a candidate."""
         if self._built is None or self._built[0] != tried.scheme.key:
-            self._built = (tried.scheme.key, self.engine.build(tried.scheme))
+            self._built = (tried.scheme.key, self._build(tried.scheme, needed=True))
         return self._built[1]
 
     def layer_errors(self, tried: Tried) -> tuple[LayerError, ...]:
@@ -119,6 +119,7 @@ class Attempts:
         if tried.judgement is None:
             return ()
         try:
+            self._allow(None)
             return self.engine.errors(tried.scheme, self._samples().samples)
         except REFUSALS as e:
             self.notes.append(f"the errors of the layers of candidate {tried.number} are not known: {e}")
@@ -126,7 +127,7 @@ class Attempts:
 
     def _measured(self, made: Tried, step: Try) -> Tried:
         try:
-            built = self.engine.build(step.scheme)
+            built = self._build(step.scheme, needed=not self.history)
         except QuantizationError as e:
             return evolve(made, refusal=f"cannot be built: {e}".rstrip("."))
         artifact = built.artifact
@@ -137,7 +138,7 @@ class Attempts:
             float_operators=len(artifact.float_operators),
             effects=built.effects,
             fallbacks=built.fallbacks,
-            sha256=artifact.sha256,
+            sha256=artifact.digest,
         )
         for twin in self.history:
             if twin.sha256 == made.sha256 and twin.judgement is not None:
@@ -157,12 +158,21 @@ class Attempts:
             return evolve(made, refusal=f"cannot be judged: {e}".rstrip("."))
         return evolve(made, value=measured.value, judgement=measured.judgement, errors=measured.errors)
 
+    def _build(self, scheme: Scheme, *, needed: bool = False) -> Built:
+        """Build a model, within the time that is left unless the search cannot do without it."""
+        self._allow(None if needed else self.budget.left())
+        return self.engine.build(scheme)
+
+    def _allow(self, seconds: float | None) -> None:
+        if isinstance(self.engine, Apart):
+            self.engine.allow(seconds)
+
     def _looked(self, scheme: Scheme) -> Look | None:
         """A scheme on the worst samples; None where it cannot be built, which is told where it is tried."""
 
         def make() -> object:
             try:
-                return self._samples().look(self.engine.build(scheme).artifact)
+                return self._samples().look(self._build(scheme).artifact)
             except REFUSALS:
                 return None
 

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from converters.quantize import budget as budgets
 from converters.quantize import journal as journals
 from converters.quantize import ladder, output_error, search_key
+from converters.quantize.engine import Apart
 from converters.quantize.evaluate import evaluate, evaluate_source
 from converters.quantize.fidelity import runner
 from converters.quantize.metrics.base import Evaluation, FromInputs
@@ -81,9 +82,12 @@ def search(
         MetricError: the metric cannot judge the float model.
         QuantizationError: nothing could be built.
     """
-    held = budgets.resident_bytes()
-    needed = budgets.check(model.path.name, model.parameters, goal.memory_budget, held)
-    budget = budgets.Budget(goal.time_budget, goal.memory_budget, needed)
+
+    def resident() -> int:
+        return budgets.resident_bytes() + (engine.held_bytes() if isinstance(engine, Apart) else 0)
+
+    needed = budgets.check(model.path.name, model.parameters, goal.memory_budget, resident())
+    budget = budgets.Budget(goal.time_budget, goal.memory_budget, needed, resident=resident)
     with ExitStack() as stack:
         kept = None
         if journal is not None:

@@ -21,13 +21,21 @@ OVERHEAD = 150 * MIB  # runtimes that are loaded, one sample's activations, stat
 
 def resident_bytes() -> int:
     """What this process holds in memory now; its peak where the system does not say what it holds now."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
+    now = held_by("self")
+    if now is not None:
+        return now
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def held_by(process: int | str) -> int | None:
+    """What a process, by its number, holds in memory now; None where the system does not say."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return None
+    lines = (line.split() for line in status.splitlines() if line.startswith("VmRSS:"))
+    return next((int(line[1]) * 1024 for line in lines), None)
 
 
 @define

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -83,7 +83,7 @@ class Engine(Protocol):
     """Builds one model for one runtime, in any scheme.
 
     Making an engine lowers and prepares the model; the first build that needs statistics calibrates, the
-    later ones take some tens of milliseconds.
+    later ones take some tens of milliseconds on LiteRT, and as long as the first on OpenVINO.
 
     `ranges` and `repairs` are those it knows, in the order in which they are worth trying; `steps` what a
     layer that loses too much may be given instead, cheapest first (`int16x8`, `float32`).
@@ -108,4 +108,17 @@ class Engine(Protocol):
 
     def errors(self, scheme: Scheme, samples: Iterable[Mapping[str, np.ndarray]]) -> tuple[LayerError, ...]:
         """The error of each layer's output in that scheme, in execution order, over these samples."""
+        ...
+
+
+@runtime_checkable
+class Apart(Protocol):
+    """An engine whose builds are done by another process, and may take long there: see `Engine`."""
+
+    def allow(self, seconds: float | None) -> None:
+        """From now on a build that takes longer raises QuantizationError; None: it may take what it takes."""
+        ...
+
+    def held_bytes(self) -> int:
+        """What the other process holds in memory now."""
         ...

@@ -66,6 +66,16 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def running(self) -> bool:
+        """Whether it can be asked: it was not closed, and has not died."""
+        return self._end.alive and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def close(self) -> None:
         """End the process; nothing happens if it has ended."""
         self._end()

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 READ_SECONDS = 300.0
 RUN_SECONDS = 300.0
 _MODULE = "converters.readers.openvino_child"
-_REFUSAL = "OpenVINO IR runs on the OpenVINO backend only, and there is none yet"
-_HELP = "For TFLite give the model the IR was made of, as ONNX, Keras, PyTorch or TFLite."
+_REFUSAL = "OpenVINO IR runs on OpenVINO only"
+_HELP = (
+    "Choose `--runtime openvino`, or give the model the IR was made of, as ONNX, Keras, PyTorch or TFLite."
+)
 
 
 @frozen

@@ -1,8 +1,10 @@
 """The process that TensorFlow runs in: takes questions on standard input until that ends, one at a time.
 
-{"kind": "convert" | "run", "format", "path", "sha256", "batch", "shapes"} + tensors  ->
+{"kind": "convert" | "run" | "export", "format", "path", "sha256", "batch", "shapes"} + tensors  ->
 {"kind": "converted", "inputs", "declared", "outputs", "file"} | {"kind": "outputs", "version"} + tensors |
-{"kind": "error", "error"}
+{"kind": "exported"} | {"kind": "error", "error"}
+
+An export also has `to`: the folder of the SavedModel that is made.
 """
 
 from __future__ import annotations
@@ -66,6 +68,9 @@ def _answer(question: Frame, models: dict[Job, Opened]) -> Frame:
         outputs = opened.run({name: array_of(tensor) for name, tensor in inputs.items()})
         packed = tensors.pack({name: tensor_of(value) for name, value in outputs.items()})
         return Frame({"kind": "outputs", "version": _version()}, packed)
+    if question.kind == "export":
+        opened.export(question.head["to"])
+        return Frame({"kind": "exported"})
     with tempfile.NamedTemporaryFile(suffix=".tflite", delete=False) as file:
         file.write(opened.convert())
     return Frame(

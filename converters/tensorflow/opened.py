@@ -80,6 +80,34 @@ class Opened:
             except Exception as e:
                 raise self._refused(first) from e
 
+    def export(self, folder: str) -> None:
+        """Write the model as a SavedModel of these shapes, its ends under the source's names.
+
+        Raises:
+            InvalidModel: TensorFlow cannot trace it, or not save it.
+        """
+        import tensorflow as tf
+
+        function = self._reference
+        keywords = [f"input_{index:04}" for index in range(len(self.inputs))]
+
+        def call(**given: Any) -> dict[str, Any]:
+            made = function(*(given[key] for key in keywords))
+            return {f"output_{index:04}": value for index, value in enumerate(made)}
+
+        specs = {
+            key: tf.TensorSpec(shape, dtype, name=key)
+            for key, (_, dtype, shape) in zip(keywords, self.inputs, strict=True)
+        }
+        holder = tf.Module()
+        holder.kept = self.source.kept  # owns the variables
+        holder.call = tf.function(call, autograph=False)
+        try:
+            signature = holder.call.get_concrete_function(**specs)
+            tf.saved_model.save(holder, folder, signatures=signature)
+        except Exception as e:  # errors of TensorFlow and of the layers' own code
+            raise self._invalid("TensorFlow cannot save it as a SavedModel", e) from e
+
     def _traced(self) -> Any:
         import tensorflow as tf
 

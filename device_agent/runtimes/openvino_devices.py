@@ -13,7 +13,11 @@ from device_agent.protocol import RuntimeDevice
 from device_agent.runtimes.base import Options
 
 _CPU, _NPU = "CPU", "NPU"
-RUN_ONLY = ("INFERENCE_NUM_THREADS", "PERF_COUNT")  # what is compiled does not depend on these
+RUN_ONLY = (
+    "INFERENCE_NUM_THREADS",
+    "ENABLE_CPU_PINNING",
+    "PERF_COUNT",
+)  # what is compiled does not depend on these
 
 
 def absent(device: str, present: Sequence[str]) -> WorkerFailed | None:
@@ -79,6 +83,8 @@ def _own(name: str, execution: Execution, options: Options) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if kind == _CPU:
         found["INFERENCE_NUM_THREADS"] = options.threads
+        # it would bind the caller to the first core for each run: 2 us, and every worker to the same core
+        found["ENABLE_CPU_PINNING"] = False
     if execution.precision is not None and (kind != _NPU or execution.precision == "f16"):
         found["INFERENCE_PRECISION_HINT"] = execution.precision  # an NPU has no other
     if execution.streams is not None and kind != _NPU:  # which has one

@@ -236,28 +236,25 @@ class PlanOptions:
     search: dict[str, Any] = field(factory=dict)
     running: RuntimeOptions = field(factory=RuntimeOptions)
 
+    def load(self) -> Model:
+        """The model, its inputs fixed as asked; raises what `edge_sdk.load` raises."""
+        return self.shapes.load(self.path, self.batch)
+
+    def asked(self) -> dict[str, Any]:
+        """What `edge_sdk.plan` is asked besides the model, the target and the runtime."""
+        return {"precision": self.precision, "io": self.io_kind, **self.search}
+
     def plan(self) -> tuple[Model, Plan]:
         """Load the model and plan it; raises what `edge_sdk.load` and `edge_sdk.plan` raise."""
         model = self.load()
-        return model, self.plan_of(model)
+        return model, self.plan_of(model, self.running.runtime)
 
-    def load(self) -> Model:
-        """The model with its inputs fixed; raises what `edge_sdk.load` raises."""
-        return self.shapes.load(self.path, self.batch)
-
-    def plan_of(self, model: Model) -> Plan:
-        """What becomes of a loaded model; raises what `edge_sdk.plan` raises."""
+    def plan_of(self, model: Model, runtime: str | None) -> Plan:
+        """What becomes of a loaded model with that runtime; raises what `edge_sdk.plan` raises."""
         from edge_sdk import pipeline
 
-        return pipeline.plan(
-            model,
-            self.target,
-            precision=self.precision,
-            io=self.io_kind,
-            runtime=self.running.runtime,
-            execution=self.running.execution,
-            **self.search,
-        )
+        execution = self.running.execution
+        return pipeline.plan(model, self.target, runtime=runtime, execution=execution, **self.asked())
 
 
 @frozen

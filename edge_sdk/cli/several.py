@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 from attrs import frozen
 
 from edge_sdk.cli import output
+from edge_sdk.cli.clock import Clock
 
 if TYPE_CHECKING:
     from converters.progress import Progress
+    from device_agent.errors import EdgeError
     from edge_sdk.devices.device import Device
 
 T = TypeVar("T")
@@ -122,3 +125,47 @@ def run(
     )
     if code := summary.exit_code(outcomes):
         click.get_current_context().exit(code)
+
+
+def connected(
+    names: tuple[str, ...], target: str | None, stack: ExitStack, progress: Progress
+) -> tuple[dict[str, Device], dict[str, Clock | EdgeError]]:
+    """The devices, open until the stack ends; and of each how long that took, or why it cannot be reached.
+
+    Raises:
+        AgentUnreachable: none of them can be reached.
+    """
+    from device_agent.errors import AgentUnreachable, EdgeError
+    from edge_sdk.devices import fleet
+    from edge_sdk.devices.selection import open_device
+    from edge_sdk.devices.ssh_keys import Passphrases
+
+    ask = Passphrases()
+    devices = {name: open_device(name, target, ask) for name in names}
+
+    def connect(name: str) -> Clock:
+        progress(f"{name}: reach the device", 0, 0)
+        own = Clock()
+        with own.step("connect"):
+            devices[name].__enter__()
+        stack.push(devices[name])
+        return own
+
+    reached = fleet.for_each(names, connect)
+    if all(isinstance(found, EdgeError) for found in reached.values()):
+        raise AgentUnreachable(
+            "none of the devices can be reached",
+            got="; ".join(str(error) for error in reached.values()),
+            next_step="`edge devices doctor NAME` looks at each step of the way.",
+        )
+    return devices, reached
+
+
+def any_of(outcomes: dict[str, T | EdgeError]) -> dict[str, T | EdgeError]:
+    """The outcomes themselves, unless every device failed: then the worst of their errors."""
+    from device_agent.errors import EdgeError
+
+    errors = [found for found in outcomes.values() if isinstance(found, EdgeError)]
+    if len(errors) == len(outcomes):
+        raise max(errors, key=lambda error: error.exit_code)
+    return outcomes
