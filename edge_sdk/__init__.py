@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         open_bundle,
         optimize,
         pack,
+        place,
         plan,
         sign,
     )
@@ -87,6 +88,7 @@ _HOMES = {
     "open_bundle": "edge_sdk.pipeline",
     "optimize": "edge_sdk.pipeline",
     "pack": "edge_sdk.pipeline",
+    "place": "edge_sdk.pipeline",
     "plan": "edge_sdk.pipeline",
     "quantize": "edge_sdk.quantization",
     "sign": "edge_sdk.pipeline",
@@ -127,6 +129,7 @@ __all__ = [
     "open_bundle",
     "optimize",
     "pack",
+    "place",
     "plan",
     "quantize",
     "sign",

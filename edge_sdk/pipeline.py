@@ -341,6 +341,35 @@ def sign(
     return Signature(True, found.public.fingerprint, found.label, generation)
 
 
+def place(
+    conversion: Conversion,
+    device: Device,
+    *,
+    name: str | None = None,
+    sign_key: str | Path | None = None,
+    progress: Progress = silent,
+) -> Conversion:
+    """A conversion for `HETERO` with a processor for each operator: the first named that the device says can.
+
+    Any other conversion is given back as it is. The model is sent to the device and not activated.
+
+    Args:
+        conversion: from `convert`.
+        device: an open device.
+        name: that it will be deployed by; made from the model's file name if None.
+        sign_key: as for `deploy`.
+        progress: called as `progress(what, done, total)`.
+
+    Raises:
+        UnsupportedOperator: none of the processors named can run an operator.
+        EdgeError: as `deploy` does.
+    """
+    from edge_sdk import placing
+
+    key = None if sign_key is None else Path(sign_key)
+    return placing.place(conversion, device, name=name, sign_key=key, progress=progress)
+
+
 def deploy(
     bundle: Bundle,
     device: Device,
@@ -360,9 +389,13 @@ def deploy(
         UntrustedSigner: the device takes signed bundles only, and you have no key that it trusts.
         ActivationFailed: the device does not compute what the host computed, or cannot load the model.
         DeploymentConflict: another deployment of the same model is under way.
+        DeviceUnsuitable: it has no processor of the kind that the bundle is for, or no driver for it.
         DiskFull: no room on the device.
         DeviceError: anything else on the device or the way to it.
     """
+    from edge_sdk import placing
+
+    placing.check_bundle(bundle, device)
     key = None if sign_key is None else Path(sign_key)
     return device.deploy(bundle, sign_key=key, progress=progress)
 

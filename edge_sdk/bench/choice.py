@@ -8,7 +8,8 @@ The ratio of two candidates is the Hodges-Lehmann estimate over the rounds' log 
 Wilcoxon's signed ranks: exact for any symmetric distribution, so heavy tails and two modes are no harm
 (M. Hollander, D. A. Wolfe, E. Chicken, Nonparametric Statistical Methods, 3.2 and 3.3). Where a round
 resembles the one before it, the interval is widened by sqrt((1 + r) / (1 - r)), r the first-order correlation
-with its bias taken off (F. H. C. Marriott, J. A. Pope, Biometrika 41, 1954).
+with its bias taken off (F. H. C. Marriott, J. A. Pope, Biometrika 41, 1954) and a standard error added, since
+so few rounds do not tell it better.
 Between every pair of candidates, and at every look at data that grows, a wrong claim could be made; each is
 held to its share of what the confidence leaves (Bonferroni), so that the confidence is that of the choice.
 """
@@ -224,7 +225,8 @@ def _widening(differences: Sequence[float]) -> float:
     if count < _LEAST_ROUNDS or squares == 0:
         return 1.0
     raw = math.fsum(a * b for a, b in pairwise(away)) / squares
-    likeness = min(max((count * raw + 1) / (count - 3), 0.0), _MOST_CORRELATED)
+    unbiased = (count * raw + 1) / (count - 3)
+    likeness = min(max(unbiased + 1 / math.sqrt(count), 0.0), _MOST_CORRELATED)
     return math.sqrt((1 + likeness) / (1 - likeness))
 
 

@@ -14,12 +14,14 @@ from device_agent.tensors import DTYPES, Tensor
 NULL_SPECS = tuple(TensorSpec(dtype, dtype, (1, 3)) for dtype in DTYPES)
 
 
-@pytest.fixture(params=["null", pytest.param("litert", marks=pytest.mark.zoo)])
+@pytest.fixture(params=["null", pytest.param("litert", marks=pytest.mark.zoo), "openvino"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     """A runtime's name and a model for it."""
     if request.param == "null":
         path = tmp_path / "model.json"
         path.write_bytes(null_model(NULL_SPECS, NULL_SPECS))
+    elif request.param == "openvino":
+        path = request.getfixturevalue("write_ir")(tmp_path / "net.xml")
     else:
         zoo: Path = request.getfixturevalue("zoo")
         path = zoo / "models/mlperf-tiny/kws_ref_model.tflite"
