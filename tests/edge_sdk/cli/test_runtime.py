@@ -77,7 +77,7 @@ def test_both_files_are_kept(run: Run, tmp_path: Path) -> None:
 
 
 def test_where_operators_run_is_read_back(run: Run, tmp_path: Path, state: Path) -> None:
-    """HETERO's operators are planned on the device, and run there: told as JSON, and as text of the bundle."""
+    """HETERO's operators are planned on the device, and run there: told as JSON, and as the bundle's text."""
     words = ("--device", "local", "--device-kind", "HETERO:CPU", "--strict", "--no-bench", "-o", tmp_path)
     done = run("deploy", MODEL, *FLOAT, *words, "--json", "-")
     assert 0 == done.code, done.err
