@@ -15,7 +15,7 @@ from attrs import frozen
 from device_agent.protocol import OperatorTiming
 
 RESOLUTION_NS = 1000
-_HALF_NS = RESOLUTION_NS // 2  # what rounding one run's time down loses on average
+_HALF_NS = RESOLUTION_NS // 2  # what rounding down loses on average
 _CPU = "CPU"
 _SUBGRAPH = re.compile(r"^subgraph\d+: ")  # which HETERO puts before the names of operators
 
@@ -71,11 +71,12 @@ class Timings:
         if device == _CPU:
             before = self._means_before.get(name)
             sum_ns = self._runs * counted.mean_ns - self._before * (before.mean_ns if before else 0)
+            roundings = 2 if counted.mean_ns else 1  # a mean of nothing was hardly rounded
         else:
             sum_ns = self._sums_ns[name]
-        return OperatorTiming(
-            name, counted.type, counted.kernel, device, max(0, round(sum_ns / count)) + _HALF_NS
-        )
+            roundings = 1
+        mean_ns = max(0, round(sum_ns / count)) + roundings * _HALF_NS
+        return OperatorTiming(name, counted.type, counted.kernel, device, mean_ns)
 
     def _read(self) -> dict[str, _Counted]:
         return {
