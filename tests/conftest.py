@@ -56,7 +56,8 @@ def regressor() -> Path:
     return ROOT / "tests/models/regressor.onnx"
 
 
-def _needs(*packages: str, extra: str) -> None:
+def needs(*packages: str, extra: str) -> None:
+    """Skips the test without these packages, or fails it where they must be there."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing and os.environ.get("EDGE_EXTRAS_REQUIRED"):
         pytest.fail(f"EDGE_EXTRAS_REQUIRED is set, and {missing[0]} is not installed")
@@ -67,7 +68,7 @@ def _needs(*packages: str, extra: str) -> None:
 @pytest.fixture(scope="session")
 def torch_samples(tmp_path_factory) -> Path:
     """A folder with the exported programs `shown.pt2` and `nested.pt2`; skips without PyTorch."""
-    _needs("torch", "onnxscript", extra="torch")
+    needs("torch", "onnxscript", extra="torch")
     from tests.converters.readers import torch_models
 
     return torch_models.save(tmp_path_factory.mktemp("torch"))
@@ -85,7 +86,7 @@ def torch_shown(torch_samples) -> Model:
 @pytest.fixture
 def write_ir() -> Callable[[Path], Path]:
     """Writes a small OpenVINO IR to a path; skips without OpenVINO."""
-    _needs("openvino", extra="openvino")
+    needs("openvino", extra="openvino")
     from tests.converters.readers import ir
 
     return ir.write
@@ -100,7 +101,7 @@ def openvino() -> None:
 @pytest.fixture(scope="session")
 def keras_samples(tmp_path_factory) -> Path:
     """A folder with small Keras and SavedModel files, made once for all workers; skips without TensorFlow."""
-    _needs("tensorflow", "tf_keras", extra="keras")
+    needs("tensorflow", "tf_keras", extra="keras")
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # each worker has its own below it

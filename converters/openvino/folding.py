@@ -27,9 +27,9 @@ def fold_scales(model: Any) -> int:
             continue
         for place in (0, 1):
             factor = node.input_value(1 - place).get_node()
-            if factor.get_type_name() == "Constant" and _fold(
-                node, node.input_value(place), factor.get_data()
-            ):
+            if factor.get_type_name() != "Constant":
+                continue
+            if _fold(node, node.input_value(place), factor.get_data()):
                 folded += 1
                 break
     if folded:

@@ -77,7 +77,6 @@ def recorded(model: Model, data: Calibration, limit: int, progress: Progress = s
         MissingDependency: that runtime is not installed.
         OutputError: the disk has no room for the outputs.
     """
-    import numpy as np
 
     name, reference = registry.reader(model.format).reference(model)
     file = tempfile.TemporaryFile(prefix="edge-")  # noqa: SIM115 - closed when nothing refers to the recording
@@ -86,7 +85,7 @@ def recorded(model: Model, data: Calibration, limit: int, progress: Progress = s
     for number, sample in enumerate(spread(data, limit), 1):
         outputs = reference(sample)
         try:
-            made.add({spec.name: np.ascontiguousarray(outputs[spec.name]) for spec in model.outputs})
+            made.add({spec.name: _contiguous(outputs[spec.name]) for spec in model.outputs})
             file.flush()  # where the disk is full, it shows here
         except OSError as e:
             with suppress(OSError):  # what is left in its buffer finds no room either
@@ -101,3 +100,9 @@ def recorded(model: Model, data: Calibration, limit: int, progress: Progress = s
     del reference
     hand_back()
     return made
+
+
+def _contiguous(array: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.ascontiguousarray(array).reshape(array.shape)  # which alone makes a scalar [1]

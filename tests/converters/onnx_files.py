@@ -19,6 +19,7 @@ def save(
     *,
     integers: Sequence[str] = (),
     ir_version: int = 8,
+    opset: int = 17,
 ) -> Path:
     """Write a model; `outputs` are names with their ranks, `integers` the ends that are int64."""
 
@@ -33,7 +34,7 @@ def save(
         [info(name, [None] * rank) for name, rank in outputs.items()],
         [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
     )
-    opsets = [helper.make_opsetid("", 17)]
+    opsets = [helper.make_opsetid("", opset)]
     path.write_bytes(
         helper.make_model(graph, opset_imports=opsets, ir_version=ir_version).SerializeToString()
     )

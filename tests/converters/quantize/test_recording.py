@@ -10,6 +10,7 @@ from converters.quantize.calibration import load_calibration
 from converters.quantize.recording import recorded
 from converters.readers.onnx import reader
 from converters.shaping import Shaping
+from tests.converters import onnx_files
 
 
 def test_pairs(tmp_path: Path):
@@ -30,3 +31,12 @@ def test_pairs(tmp_path: Path):
         for sample, outputs in pairs:
             np.testing.assert_array_equal(-sample["x"], outputs["y"])
             np.testing.assert_array_equal(np.abs(sample["x"]), outputs["z"])
+
+
+def test_a_scalar_stays_one(tmp_path: Path):
+    """An output without axes is compared with one without axes."""
+    nodes = [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)]
+    model = reader.read(onnx_files.save(tmp_path / "net.onnx", nodes, {"x": ["n", 2]}, {"y": 0}), Shaping())
+    data = load_calibration(np.arange(2, dtype=np.float32)[None], model)
+    ((_, outputs),) = recorded(model, data, 1).pairs(data)
+    assert () == outputs["y"].shape
