@@ -43,7 +43,7 @@ def rows(*microseconds: int) -> list[Row]:
 
 
 def test_means_since_the_model_was_compiled_become_those_since_the_reset() -> None:
-    """The CPU tells means over all runs; both are rounded down to microseconds: half of one is added for each."""
+    """The CPU tells means over all runs, and rounds down both: half a microsecond is added for each."""
     request = Request(rows(100, 10))
     timings = Timings(request, {}, "CPU")
     for _ in range(10):
