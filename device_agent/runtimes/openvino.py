@@ -14,7 +14,7 @@ from device_agent.protocol import Queried, QueriedDevice, RuntimeDevice
 from device_agent.runtimes import openvino_cache, openvino_devices, openvino_placement
 from device_agent.runtimes.base import DEFAULT, Options
 from device_agent.runtimes.openvino_package import ERRORS, package, said
-from device_agent.runtimes.openvino_session import Compiled, OpenVINOSession
+from device_agent.runtimes.openvino_session import Compiled, OpenVINOSession, imported
 
 
 class OpenVINO:
@@ -121,10 +121,10 @@ def _imported(
     if found is None:
         return None
     try:
-        model = core.import_model(found.blob, device, properties)
+        model = imported(core, found.blob, device, properties)
     except ERRORS:  # compiled anew: another CPU than the one it was made for, for one
         return None
-    return Compiled(model, {}, from_cache=True, first_load_ns=found.first_load_ns)
+    return Compiled(model, {}, found.blob, from_cache=True, first_load_ns=found.first_load_ns)
 
 
 def _filled(model: Any, kept: openvino_cache.Cache, load_ns: int) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import mmap
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,9 +33,9 @@ _READ_BYTES = 1 << 20
 
 @frozen
 class Kept:
-    """What was compiled before, and how long the load took that did it."""
+    """What was compiled before, in memory that may be written to, and how long the load took that did it."""
 
-    blob: bytes
+    blob: mmap.mmap
     first_load_ns: int
 
 
@@ -54,7 +55,7 @@ class Cache:
             magic, size, first_load_ns, key, digest, signed = _HEADER.unpack(raw)
             if (magic, key) != (_MAGIC, self._key) or signed != hashlib.sha256(raw[:_SIGNED]).digest():
                 return None
-            if os.fstat(self._file).st_size != _BLOB_AT + size:
+            if not size or os.fstat(self._file).st_size != _BLOB_AT + size:
                 return None
             blob = _read(self._file, size)
             if hashlib.sha256(blob).digest() == digest:
@@ -123,13 +124,14 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(file: int, size: int) -> bytes:
-    """`size` bytes of the blob, which the file has; less if it is cut meanwhile."""
-    blob = bytearray(size)
-    view, at = memoryview(blob), 0
-    while at < size and (count := os.preadv(file, [view[at : at + _READ_BYTES]], _BLOB_AT + at)):
-        at += count
-    return bytes(view[:at])
+def _read(file: int, size: int) -> mmap.mmap:
+    """`size` bytes of the blob, which the file has, in pages of our own; zeros if it is cut meanwhile."""
+    blob = mmap.mmap(-1, size)
+    with memoryview(blob) as view:
+        at = 0
+        while at < size and (count := os.preadv(file, [view[at : at + _READ_BYTES]], _BLOB_AT + at)):
+            at += count
+    return blob
 
 
 def _write(file: int, data: bytes, offset: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from device_agent.bundle import TensorSpec
 from device_agent.errors import WorkerFailed
 from device_agent.protocol import OperatorTiming, Placement
 from device_agent.runtimes.base import check_inputs
-from device_agent.runtimes.openvino_package import said
+from device_agent.runtimes.openvino_package import package, said
 from device_agent.runtimes.openvino_timings import RESOLUTION_NS, Timings
 from device_agent.tensors import DTYPES, Tensor
 
@@ -34,6 +35,7 @@ class Compiled:
 
     model: Any
     homes: dict[str, str]  # node -> processor, under HETERO
+    memory: mmap.mmap | None = None  # that the model may read its weights from
     from_cache: bool = False
     first_load_ns: int | None = None
 
@@ -51,6 +53,7 @@ class OpenVINOSession:
         self.first_load_ns = compiled.first_load_ns
         self._openvino = openvino
         self._compiled = compiled.model
+        self._memory = compiled.memory
         self._placement = placement
         self._request = self._compiled.create_infer_request()
         self._timings = None
@@ -130,6 +133,21 @@ class OpenVINOSession:
         except RuntimeError as e:
             raise _failed(e) from e
         return count * 1e9 / (time.perf_counter_ns() - begin)
+
+
+def imported(core: Any, blob: mmap.mmap, device: str, properties: Mapping[str, Any]) -> Any:
+    """The compiled model that was exported to `blob`, whose weights may stay there.
+
+    Raises:
+        RuntimeError: OpenVINO refuses it.
+    """
+    import numpy as np
+
+    tensor = package().Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
+    try:
+        return core.import_model(tensor, device, properties)
+    except TypeError:  # OpenVINO 2025 takes bytes only, and copies them twice
+        return core.import_model(bytes(blob), device, properties)
 
 
 def _failed(error: RuntimeError) -> WorkerFailed:

@@ -6,6 +6,7 @@ count whole microseconds: a run's time is rounded down, and so is the CPU's mean
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from device_agent.protocol import OperatorTiming
 RESOLUTION_NS = 1000
 _HALF_NS = RESOLUTION_NS // 2  # what rounding one run's time down loses on average
 _CPU = "CPU"
+_SUBGRAPH = re.compile(r"^subgraph\d+: ")  # which HETERO puts before the names of operators
 
 
 @frozen
@@ -64,7 +66,7 @@ class Timings:
         return tuple(self._timing(name, counted) for name, counted in self._read().items())
 
     def _timing(self, name: str, counted: _Counted) -> OperatorTiming:
-        device = self._devices.get(name, self._device)
+        device = self._devices.get(_SUBGRAPH.sub("", name), self._device)
         count = self._runs - self._before
         if device == _CPU:
             before = self._means_before.get(name)

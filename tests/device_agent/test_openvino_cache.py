@@ -43,7 +43,7 @@ def kept(path: Path, key: bytes = KEY) -> tuple[bytes, int] | None:
     with openvino_cache.opened(path, key) as cache:
         assert cache is not None
         found = cache.read()
-    return None if found is None else (found.blob, found.first_load_ns)
+    return None if found is None else (bytes(found.blob), found.first_load_ns)
 
 
 def test_what_is_filled_is_read(file: Path) -> None:

@@ -69,6 +69,14 @@ def test_other_devices_tell_the_last_run() -> None:
     assert [("a", "GPU.0", 30_500), ("b", "CPU", 7_500)] == found
 
 
+def test_operators_of_sub_graphs() -> None:
+    """HETERO puts the sub-graph before an operator's name, the placement does not."""
+    request = Request([Row("subgraph1: a", timedelta(microseconds=5)), Row("subgraph: a", timedelta())])
+    timings = Timings(request, {"a": "GPU.0"}, "CPU")
+    timings.ran()
+    assert ["GPU.0", "CPU"] == [row.device for row in timings.means()]
+
+
 def test_a_mean_is_never_negative() -> None:
     """A mean that falls by rounding alone counts as nothing but what rounding loses."""
     request = Request(rows(1))
