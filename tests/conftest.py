@@ -95,7 +95,7 @@ def write_ir() -> Callable[[Path], Path]:
 @pytest.fixture(scope="session")
 def openvino() -> None:
     """Skips without OpenVINO."""
-    _needs("openvino", extra="openvino")
+    needs("openvino", extra="openvino")
 
 
 @pytest.fixture(scope="session")

@@ -58,9 +58,7 @@ class Ratio:
     @property
     def settled(self) -> bool:
         """More rounds would not change what is made of it."""
-        if self.low is None or self.high is None:
-            return False
-        return self.low > 1 or self.high < 1 + INDIFFERENCE
+        return self.slower or (self.high is not None and self.high < 1 + INDIFFERENCE)
 
 
 @frozen
@@ -279,6 +277,8 @@ def _sentence(contenders: Sequence[Contender], chosen: int, *, preferred: bool, 
             f"{winner.label} is preferred: {rival.label} takes {ratio} times as long, {at}, "
             f"a gain below {100 * INDIFFERENCE:g} %"
         )
+    if ratio.low is not None and ratio.low > 1:
+        return f"{winner.label} is faster, but hardly: {rival.label} takes {ratio} times as long, {at}"
     return (
         f"no difference was found: {rival.label} takes {ratio} times as long as {winner.label}, {at}; "
         f"{winner.label} is preferred"

@@ -178,5 +178,5 @@ def _accuracy_cell(accuracy: AccuracyReport | None) -> str:
     if accuracy.value is None:
         return "exact" if accuracy.unit == "dB" else "not judged"
     unit = "" if accuracy.unit == "points" else f" {accuracy.unit}"
-    drop = "" if not accuracy.drop else f"\n{-accuracy.drop:+.2f}"
+    drop = "" if not accuracy.drop else f"\ndrop {accuracy.drop:.2f}"
     return f"{accuracy.metric} {accuracy.value:.4g}{unit}{drop}"

@@ -98,6 +98,13 @@ def test_a_gain_that_does_not_matter_is_left() -> None:
     assert "a gain below 2 %" in found.sentence
 
 
+def test_a_gain_that_is_certain_and_small_is_told() -> None:
+    """The preferred one that is faster by less than 2 % is said to be so, not that nothing was found."""
+    found = chosen(compared(1.0, 1.01, noise=0.0005))
+    assert ([CHOSEN, TIED], True) == (verdicts(found), found.settled)
+    assert found.sentence.startswith("litert int8 is faster, but hardly: litert float32 takes 1.01 (1.01 to")
+
+
 def test_what_is_uncertain_asks_for_more_rounds() -> None:
     """A difference that the noise hides is no claim and not settled; more rounds find it."""
     noisy = compared(1.0, 1.1, noise=0.2, rounds=12)
