@@ -45,10 +45,10 @@ if TYPE_CHECKING:
         open_bundle,
         optimize,
         pack,
-        place,
         plan,
         sign,
     )
+    from edge_sdk.placing import place
     from edge_sdk.quantization import Quantization, quantize
     from edge_sdk.signature import Signature
     from targets.schema import Target
@@ -88,7 +88,7 @@ _HOMES = {
     "open_bundle": "edge_sdk.pipeline",
     "optimize": "edge_sdk.pipeline",
     "pack": "edge_sdk.pipeline",
-    "place": "edge_sdk.pipeline",
+    "place": "edge_sdk.placing",
     "plan": "edge_sdk.pipeline",
     "quantize": "edge_sdk.quantization",
     "sign": "edge_sdk.pipeline",

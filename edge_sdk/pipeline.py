@@ -349,35 +349,6 @@ def sign(
     return Signature(True, found.public.fingerprint, found.label, generation)
 
 
-def place(
-    conversion: Conversion,
-    device: Device,
-    *,
-    name: str | None = None,
-    sign_key: str | Path | None = None,
-    progress: Progress = silent,
-) -> Conversion:
-    """A conversion for `HETERO` with a processor for each operator: the first named that the device says can.
-
-    Any other conversion is given back as it is. The model is sent to the device and not activated.
-
-    Args:
-        conversion: from `convert`.
-        device: an open device.
-        name: that it will be deployed by; made from the model's file name if None.
-        sign_key: as for `deploy`.
-        progress: called as `progress(what, done, total)`.
-
-    Raises:
-        UnsupportedOperator: none of the processors named can run an operator.
-        EdgeError: as `deploy` does.
-    """
-    from edge_sdk import placing
-
-    key = None if sign_key is None else Path(sign_key)
-    return placing.place(conversion, device, name=name, sign_key=key, progress=progress)
-
-
 def deploy(
     bundle: Bundle,
     device: Device,

@@ -91,7 +91,7 @@ def place(
     device: Device,
     *,
     name: str | None = None,
-    sign_key: Path | None = None,
+    sign_key: str | Path | None = None,
     progress: Progress = silent,
 ) -> Conversion:
     """A conversion for `HETERO` with a processor named for each operator, as the device says what can run it.
@@ -113,10 +113,11 @@ def place(
     if execution is None or not spreads(conversion):
         return conversion
     devices = named_in(execution.device)
+    key = None if sign_key is None else Path(sign_key)
     progress("ask the device where operators can run", 0, 0)
     with tempfile.TemporaryDirectory(prefix="edge-") as folder:
         bundle = packing.pack(conversion, Path(folder) / "bundle", name=name)
-        queried = device.query(bundle, devices, sign_key=sign_key, progress=progress)
+        queried = device.query(bundle, devices, sign_key=key, progress=progress)
     made = evolve(execution, affinities=assigned(queried, conversion.model.path.name))
     return evolve(
         conversion,

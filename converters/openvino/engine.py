@@ -31,7 +31,6 @@ _BITS = {"weight-int8": 8, "weight-int4": 4}
 _HELD = {"i8": "weight-int8", "u8": "weight-int8", "i4": "weight-int4", "u4": "weight-int4"}
 _DONE = {  # repair -> what `nncf_calls.changed` calls it, and what it counts
     "smooth_quant": ("smooth_quant", "activations smoothed"),
-    "asymmetric": ("asymmetric", "activations with ranges that are not symmetric"),
     "bias_correction": ("biases", "biases corrected"),
     "fast_bias_correction": ("biases", "biases corrected"),
 }

@@ -42,8 +42,6 @@ def quantized(model: Any, samples: Samples, head: Mapping[str, Any]) -> Any:
     """
     with _quiet() as nncf:
         repairs = head["repairs"]
-        smooth, asymmetric = "smooth_quant" in repairs, "asymmetric" in repairs
-        presets = nncf.QuantizationPreset
         alphas = nncf.AdvancedSmoothQuantParameters(convolution=ALPHA_CONVOLUTION, matmul=ALPHA_MATMUL)
         advanced = nncf.AdvancedQuantizationParameters(
             disable_bias_correction=not {"bias_correction", "fast_bias_correction"} & set(repairs),
@@ -54,8 +52,8 @@ def quantized(model: Any, samples: Samples, head: Mapping[str, Any]) -> Any:
             model,
             nncf.Dataset(samples),
             subset_size=len(samples),
-            preset=presets.MIXED if asymmetric else presets.PERFORMANCE,
-            model_type=nncf.ModelType.TRANSFORMER if smooth else None,
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER if "smooth_quant" in repairs else None,
             fast_bias_correction="bias_correction" not in repairs,
             ignored_scope=nncf.IgnoredScope(names=list(head["ignored"]), validate=False),
             advanced_parameters=advanced,
@@ -101,13 +99,12 @@ def weights_of(model: Any) -> dict[str, str]:
 
 
 def changed(source: Any, made: Any) -> dict[str, int]:
-    """What each repair did: the factors of SmoothQuant, quantisers that are not symmetric, other biases."""
+    """What each repair did: the factors of SmoothQuant, and biases that are others than before."""
     products = (node for node in made.get_ops() if node.get_type_name() == "Multiply")
     factors = sum(_SMOOTHING in node.get_friendly_name() for node in products)
     biases, other = _biases(source), _biases(made)
     return {
         "smooth_quant": factors,
-        "asymmetric": sum(_asymmetric(node) for node in made.get_ops()),
         "biases": sum(
             name in other and not np.array_equal(value, other[name]) for name, value in biases.items()
         ),
@@ -137,18 +134,6 @@ def _biases(model: Any) -> dict[str, np.ndarray]:
                 if value.get_type_name() == "Constant":
                     found[node.get_friendly_name()] = value.get_data()
     return found
-
-
-def _asymmetric(node: Any) -> bool:
-    """Whether a quantiser has values of both signs, and not as many steps for either."""
-    if node.get_type_name() != "FakeQuantize":
-        return False
-    low, high = (node.input_value(index).get_node() for index in (1, 2))
-    if low.get_type_name() != "Constant" or high.get_type_name() != "Constant":
-        return False
-    least, most = low.get_data(), high.get_data()
-    symmetric = np.isclose(-least, most * 128 / 127, rtol=1e-4) | np.isclose(-least, most, rtol=1e-4)
-    return bool((least < 0).any() and not symmetric.all())
 
 
 @contextlib.contextmanager

@@ -9,5 +9,5 @@ PRECISIONS = ("int8", "weight-int8", "weight-int4", "float16", "float32")
 #   mean-minmax  the mean over the samples of their least and greatest values: NNCF's own default
 RANGES = ("minmax", "mse", "mean-minmax")
 # in the order worth trying; a scheme with both kinds of bias correction gets the first
-REPAIRS = ("smooth_quant", "asymmetric", "bias_correction", "fast_bias_correction")
+REPAIRS = ("smooth_quant", "bias_correction", "fast_bias_correction")
 SUBSET = 300  # samples that NNCF takes statistics of: what it documents as enough, and has for a default

@@ -35,15 +35,12 @@ SMOOTH = Scheme("int8", "float", repairs=("smooth_quant",))
 EXECUTION = Execution(precision="f32")
 
 
-def engine_of(path, samples: np.ndarray | None) -> tuple[Model, Calibration | None, OpenVINOEngine]:
+def engine_of(path, samples: np.ndarray) -> tuple[Model, Calibration, OpenVINOEngine, OpenModel]:
     model = registry.reader_for(path).read(path, Shaping())
-    calibration = None if samples is None else load_calibration(samples, model)
+    calibration = load_calibration(samples, model)
     opened = open_model(model, silent)
-    return (
-        model,
-        calibration,
-        OpenVINOEngine(model, opened, calibration, execution=EXECUTION, progress=silent),
-    )
+    engine = OpenVINOEngine(model, opened, calibration, execution=EXECUTION, progress=silent)
+    return model, calibration, engine, opened
 
 
 def outputs(artifact: Artifact, samples: np.ndarray) -> np.ndarray:
