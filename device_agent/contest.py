@@ -59,9 +59,11 @@ def check(asked: CompareRequest) -> CompareRequest:
                 got=f"{value:g}",
                 expected=f"{least:g} to {most:g}",
             )
-    if request.profile:
+    if (request.profile, request.hint, request.streams) != (False, None, None):
         raise InvalidRequest(
-            "a comparison does not time operators", where="profile", got="true", expected="false"
+            "a comparison runs bundles as they would be deployed",
+            where="request",
+            expected="neither profile nor hint nor streams",
         )
     return asked
 

@@ -8,8 +8,8 @@ from converters.lowering import layout
 from converters.lowering.context import Context
 from converters.lowering.elementwise import agree, binary
 from converters.lowering.facts import ValueType
-from converters.lowering.formulas import apply, operand, reduce_tensor
 from converters.lowering.registry import CARRIED, SMALL, Node, Refused, lowers
+from converters.lowering.writing import apply, operand, reduce_tensor
 
 _INTEGERS = ("int32", "int64")
 _WIDTH = {"int8": 8, "uint8": 8, "int16": 16, "int32": 32, "int64": 64}  # bits

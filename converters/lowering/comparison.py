@@ -6,8 +6,8 @@ import numpy as np
 
 from converters.lowering.context import Context
 from converters.lowering.elementwise import agree, binary, widened_operand
-from converters.lowering.formulas import apply, operand
 from converters.lowering.registry import CARRIED, NUMBERS, SMALL, Node, Refused, lowers
+from converters.lowering.writing import apply, operand
 
 _COMPARISONS = {
     "Greater": "GREATER",

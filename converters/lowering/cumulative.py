@@ -7,8 +7,8 @@ import numpy as np
 from converters.lowering import layout
 from converters.lowering.context import Context
 from converters.lowering.facts import ValueType
-from converters.lowering.formulas import apply, operand
 from converters.lowering.registry import NUMBERS, SMALL, Node, lowers
+from converters.lowering.writing import apply, operand
 
 
 def _axis(context: Context, node: Node, order: layout.Order) -> int:

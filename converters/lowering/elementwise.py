@@ -7,9 +7,9 @@ import numpy as np
 from converters.lowering import layout
 from converters.lowering.context import Context, elements
 from converters.lowering.facts import ValueType
-from converters.lowering.formulas import apply
 from converters.lowering.layout import Order
 from converters.lowering.registry import FLOAT, NUMBERS, SMALL, Node, Refused, lowers
+from converters.lowering.writing import apply
 
 _MAX_BROADCAST_RANK = 5
 

@@ -7,8 +7,8 @@ import numpy as np
 from converters.lowering.activation import unary
 from converters.lowering.context import Context
 from converters.lowering.facts import ValueType
-from converters.lowering.formulas import apply, operand
 from converters.lowering.registry import FLOAT, NUMBERS, SMALL, Node, lowers
+from converters.lowering.writing import apply, operand
 
 # Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: within 1.5e-7 everywhere
 _ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)

@@ -7,8 +7,8 @@ import numpy as np
 from converters.lowering import layout
 from converters.lowering.context import Context, elements
 from converters.lowering.facts import ValueType
-from converters.lowering.formulas import apply, operand
 from converters.lowering.registry import CARRIED, Node, Refused, lowers
+from converters.lowering.writing import apply, operand
 
 _INDICES = ("int32", "int64")
 

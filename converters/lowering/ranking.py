@@ -9,8 +9,8 @@ import numpy as np
 from converters.lowering import layout
 from converters.lowering.context import Context
 from converters.lowering.facts import ValueType
-from converters.lowering.formulas import apply, operand
 from converters.lowering.registry import FLOAT, NUMBERS, Node, lowers
+from converters.lowering.writing import apply, operand
 
 _RANKED = ("float32", "int32", "int8", "uint8")
 

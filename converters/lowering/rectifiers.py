@@ -8,8 +8,8 @@ from converters.lowering import layout
 from converters.lowering.activation import unary
 from converters.lowering.context import Context
 from converters.lowering.elementwise import binary
-from converters.lowering.formulas import apply, operand
 from converters.lowering.registry import NUMBERS, SMALL, Node, Refused, lowers
+from converters.lowering.writing import apply, operand
 
 _STEEPEST = 1000.0  # ELU is exact to 1e-7, which an alpha multiplies
 

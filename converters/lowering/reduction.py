@@ -6,8 +6,8 @@ import numpy as np
 
 from converters.lowering import layout
 from converters.lowering.context import Context
-from converters.lowering.formulas import apply, operand, reduce_tensor
 from converters.lowering.registry import FLOAT, NUMBERS, SMALL, Node, Refused, lowers
+from converters.lowering.writing import apply, operand, reduce_tensor
 
 _BUILTINS = {
     "ReduceMax": "REDUCE_MAX",

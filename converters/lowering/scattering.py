@@ -10,9 +10,9 @@ import numpy as np
 from converters.lowering import layout
 from converters.lowering.context import Context, elements
 from converters.lowering.facts import ValueType
-from converters.lowering.formulas import apply
 from converters.lowering.gathering import flat_places, places
 from converters.lowering.registry import NUMBERS, Node, Refused, lowers
+from converters.lowering.writing import apply
 
 _SCATTERED = (*NUMBERS, "int8", "uint8", "bool")
 _JOINED = {"mul": "MUL", "max": "MAXIMUM", "min": "MINIMUM"}

@@ -7,8 +7,8 @@ import numpy as np
 from converters.lowering import layout
 from converters.lowering.context import Context
 from converters.lowering.facts import ValueType
-from converters.lowering.formulas import operand
 from converters.lowering.registry import CARRIED, Node, lowers
+from converters.lowering.writing import operand
 
 
 @lowers("Expand", dtypes=CARRIED)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +67,8 @@ class NncfProcess:
         self._model, self._opened, self._calibration = model, opened, calibration
         self._progress = progress
         self._seconds: float | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="edge-")
+        self._folder = Path(tempfile.mkdtemp(prefix="edge-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._samples: str | None = None
         self._operators: tuple[OpenOperator, ...] = ()
         self._prepared: object = None  # the process that was asked to
@@ -97,7 +100,7 @@ class NncfProcess:
         if self._calibration is None:
             raise CalibrationError("int8 needs calibration data, and none was given", next_step=WAYS)
         if self._samples is None:
-            folder = Path(self._folder.name) / "samples"
+            folder = self._folder / "samples"
             spooled.write(self._calibration, folder, SUBSET)
             self._samples = str(folder)
         return self._samples

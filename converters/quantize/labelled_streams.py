@@ -13,6 +13,7 @@ from attrs import define, field
 from converters.quantize.calibration import checked
 from converters.quantize.labels import Labels
 from converters.quantize.sources import Source, named
+from converters.quantize.spool import Spool
 from converters.quantize.user_code import current_folder_importable, imported
 from converters.quantize.validation import KIND, WAYS, Validation, in_order, refusing, values_of
 from device_agent.errors import CalibrationError, EdgeError, MetricError
@@ -40,6 +41,28 @@ def of_function(name: str, model: Model, given: Labels | None, limit: int) -> Va
             with current_folder_importable():
                 value = call()
             yield from value
+
+    return load(name, passes, model, given, limit)
+
+
+def of_iterator(
+    name: str, items: Iterator[Any], model: Model, given: Labels | None, limit: int
+) -> Validation:
+    """What an iterator gives, which can be walked once only: samples are kept on disk, labels held."""
+    labels: list[tuple[Any, ...]] = []  # of the items taken so far; empty where there is none
+
+    def samples() -> Iterator[dict[str, np.ndarray]]:
+        for item in items:
+            labelled = isinstance(item, tuple) and len(item) == 2
+            labels.append(item[1:] if labelled else ())
+            sample = named(item[0] if labelled else item, model, name)
+            yield {key: np.asarray(value) for key, value in sample.items()}
+
+    spool = Spool(samples(), name)
+
+    def passes() -> Iterator[Any]:
+        for number, sample in enumerate(spool):
+            yield (sample, *labels[number]) if labels[number] else sample
 
     return load(name, passes, model, given, limit)
 

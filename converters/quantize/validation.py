@@ -187,6 +187,6 @@ def _in_memory(name: str, source: Any, model: Model, given: Labels | None, limit
         return labelled_arrays.load(name, arrays, model, given, limit)
     if not isinstance(source, Iterable):
         raise InvalidRequest("validation data of an unknown kind", got=type(source).__name__, next_step=WAYS)
-    # an iterator can be walked once, and several passes are made
-    items = list(source) if isinstance(source, Iterator) else source
-    return labelled_streams.load(name, lambda: iter(items), model, given, limit)
+    if isinstance(source, Iterator):
+        return labelled_streams.of_iterator(name, source, model, given, limit)
+    return labelled_streams.load(name, lambda: iter(source), model, given, limit)

@@ -207,24 +207,26 @@ def serve(handlers: Mapping[str, Handler], failed: Callable[[Frame, Exception], 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Arrays by name as a payload; their dtypes are those of `device_agent.tensors`."""
-    import numpy as np
-
-    return tensors.pack(
-        {
-            name: Tensor(array.dtype.name, array.shape, np.ascontiguousarray(array).tobytes())
-            for name, array in arrays.items()
-        }
-    )
+    return tensors.pack({name: of_array(array) for name, array in arrays.items()})
 
 
 def unpack(payload: bytes) -> dict[str, np.ndarray]:
     """The arrays of a payload; they are read-only."""
+    return {name: as_array(tensor) for name, tensor in tensors.unpack(payload).items()}
+
+
+def of_array(array: np.ndarray) -> Tensor:
+    """An array as a tensor."""
     import numpy as np
 
-    return {
-        name: np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape)
-        for name, tensor in tensors.unpack(payload).items()
-    }
+    return Tensor(array.dtype.name, array.shape, np.ascontiguousarray(array).tobytes())
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    """A tensor as an array, read-only."""
+    import numpy as np
+
+    return np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape)
 
 
 @contextmanager

@@ -1,35 +1,28 @@
-"""LiteRT in a process of its own: `python -m converters.readers.litert_child`.
+"""LiteRT in a process of its own, for `LitertProcess`: the model loaded last. Tensors go by their index.
 
-Answers the frames (see `device_agent.frames`) of `LitertProcess` on its standard streams. Tensors go by
-their index in the file.
+load    {path, shapes, plain}  -> loaded
+run     payload: inputs        -> outputs, payload: outputs
+shapes                         -> shapes {shapes}
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 import numpy as np
 
-from device_agent.frames import Frame, read_blocking
-from device_agent.tensors import Tensor, pack, unpack
+from converters.readers import child
+from device_agent.errors import EdgeError, InvalidModel
+from device_agent.frames import Frame
 
 
-class _Child:
+class _Loaded:
     """The model that was loaded last."""
 
     def __init__(self) -> None:
         self._interpreter: Any = None
 
-    def answer(self, request: Frame) -> Frame:
-        """What is answered to a frame; an error of LiteRT's is a frame of its own."""
-        try:
-            return getattr(self, f"_{request.kind}")(request)  # type: ignore[no-any-return]
-        except (ValueError, RuntimeError, TypeError, MemoryError) as e:  # what LiteRT's refusals come out as
-            return Frame({"kind": "refused", "got": str(e).strip()[:500] or type(e).__name__})
-
-    def _load(self, request: Frame) -> Frame:
+    def load(self, request: Frame) -> Frame:
         """Load the file at `path`, its inputs resized to `shapes` (by index)."""
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -42,19 +35,16 @@ class _Child:
         self._interpreter.allocate_tensors()
         return Frame({"kind": "loaded"})
 
-    def _run(self, request: Frame) -> Frame:
+    def run(self, request: Frame) -> Frame:
         """Run the inputs in the payload; the outputs."""
-        for name, tensor in unpack(request.payload).items():
-            array = np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape)
+        for name, array in child.unpack(request.payload).items():
             self._interpreter.set_tensor(int(name), array)
         self._interpreter.invoke()
-        outputs = {}
-        for row in self._interpreter.get_output_details():
-            array = self._interpreter.get_tensor(row["index"])
-            outputs[str(row["index"])] = Tensor(array.dtype.name, tuple(array.shape), array.tobytes())
-        return Frame({"kind": "outputs"}, pack(outputs))
+        rows = self._interpreter.get_output_details()
+        outputs = {str(row["index"]): self._interpreter.get_tensor(row["index"]) for row in rows}
+        return Frame({"kind": "outputs"}, child.pack(outputs))
 
-    def _shapes(self, request: Frame) -> Frame:  # noqa: ARG002 - as every answer
+    def shapes(self, request: Frame) -> Frame:  # noqa: ARG002 - as every handler
         """The shapes of all tensors, after a run with zeros that settles those it decides."""
         for row in self._interpreter.get_input_details():
             self._interpreter.set_tensor(row["index"], np.zeros(row["shape"], row["dtype"]))
@@ -63,15 +53,10 @@ class _Child:
         return Frame({"kind": "shapes", "shapes": {row["index"]: row["shape"].tolist() for row in rows}})
 
 
-def main() -> None:
-    """Answer until the other end closes; what LiteRT prints goes to standard error."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    child = _Child()
-    while (request := read_blocking(sys.stdin.buffer)) is not None:
-        answers.write(child.answer(request).encode())
-        answers.flush()
+def _failed(_request: Frame, cause: Exception) -> EdgeError:
+    return InvalidModel("LiteRT refuses the model", got=str(cause).strip()[:500] or type(cause).__name__)
 
 
 if __name__ == "__main__":
-    main()
+    loaded = _Loaded()
+    child.serve({"load": loaded.load, "run": loaded.run, "shapes": loaded.shapes}, _failed)

@@ -90,7 +90,7 @@ class TfliteReader:
         Raises:
             InvalidModel: LiteRT refuses the file or crashes on it, when it is loaded or run.
         """
-        from converters.readers.litert_process import as_array, of_array
+        from converters.readers.child import as_array, of_array
         from converters.readers.tflite_shapes import original, runner
 
         source = model.payload.original

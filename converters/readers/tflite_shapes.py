@@ -18,7 +18,8 @@ from converters.graph.ir import Graph, GraphOperator, GraphTensor
 from converters.graph.passes.dead import remove_dead
 from converters.graph.write import write
 from converters.quantize.fidelity import tensor_of
-from converters.readers.litert_process import LitertProcess, as_array, of_array
+from converters.readers.child import as_array
+from converters.readers.litert_process import LitertProcess
 from converters.shaping import Declared, Resolved, Shaping, resolve
 from device_agent.bundle import TensorSpec
 from device_agent.errors import InvalidModel, InvalidRequest
@@ -80,7 +81,7 @@ def runner(original: Original) -> Callable[[Mapping[str, np.ndarray]], dict[str,
     It takes inputs of other shapes than the file's: see the module.
     """
     process = LitertProcess(original.where)
-    bound = {original.inputs[name]: of_array(value) for name, value in original.bound.items()}
+    bound = {original.inputs[name]: value for name, value in original.bound.items()}
     loaded: dict[str, Shape] | None = None
 
     def run(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -95,13 +96,12 @@ def runner(original: Original) -> Callable[[Mapping[str, np.ndarray]], dict[str,
             for name, array in feed.items():
                 step = len(array) // way.copies if name in way.batched else 0
                 part = array[copy * step : (copy + 1) * step] if step else array
-                inputs[original.inputs[name]] = of_array(part)
+                inputs[original.inputs[name]] = part
             parts.append(process.run(inputs))
         if len(parts) == 1:
-            return {name: as_array(parts[0][index]) for name, index in original.outputs.items()}
+            return {name: parts[0][index] for name, index in original.outputs.items()}
         return {
-            name: np.concatenate([as_array(part[index]) for part in parts])
-            for name, index in original.outputs.items()
+            name: np.concatenate([part[index] for part in parts]) for name, index in original.outputs.items()
         }
 
     return run

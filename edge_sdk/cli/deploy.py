@@ -63,6 +63,7 @@ def command(
     shapes: ShapeOptions,
     calibration: str | None,
     preprocessing: Path | None,
+    fold_preprocessing: bool,
     accuracy: AccuracyOptions,
     addresses: tuple[str, ...],
     name: str | None,
@@ -91,10 +92,10 @@ def command(
         _check_bundle(running)
         ctx.exit(deploy_bundle.deploy(path, names, sign_key, json_to))
     options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search, running)
-    data = DataOptions(calibration, preprocessing, accuracy)
+    data = DataOptions(calibration, preprocessing, accuracy, fold_preprocessing)
     after = After(name, folder, None if no_bench else threads, sign_key)
     if running.runtime == AUTO:
-        _check_auto(running)
+        _check_auto(running, data)
         ctx.exit(deploy_auto.deploy(names, options, data, after, json_to))
     if len(names) == 1:
         _deploy_to_one(names[0], options, data, after, json_to)
@@ -154,10 +155,16 @@ def _check_bundle(running: RuntimeOptions) -> None:
         )
 
 
-def _check_auto(running: RuntimeOptions) -> None:
+def _check_auto(running: RuntimeOptions, data: DataOptions) -> None:
     """The runtimes are compared as each runs by itself: what only one of them could be told is refused."""
     from device_agent.errors import InvalidRequest
 
+    if data.fold:
+        raise InvalidRequest(
+            "only a model for OpenVINO can hold its preprocessing",
+            got="--fold-preprocessing with --runtime auto",
+            next_step="Choose `--runtime openvino`, or leave it away.",
+        )
     if running.execution is not None:
         raise InvalidRequest(
             "the runtimes are compared as each runs usually",

@@ -214,9 +214,9 @@ class Device:
             raise InvalidRequest(
                 "bundles that are compared have one name", got=", ".join(sorted(names)) or "no bundle"
             )
+        offered = tuple(self._offered(bundle, sign_key) for bundle in bundles)
         for bundle in bundles:
             push(self.client, bundle, progress)
-        offered = tuple(self._offered(bundle, sign_key) for bundle in bundles)
         events = self.client.compare(names.pop(), CompareRequest(offered, request or A_ROUND, rounds))
         return _result(events, Compared, progress, "compare")
 
@@ -240,8 +240,8 @@ class Device:
             InvalidRequest: the runtime cannot be asked.
             EdgeError: as for `compare`.
         """
-        push(self.client, bundle, progress)
         request = QueryRequest(self._offered(bundle, sign_key), tuple(devices))
+        push(self.client, bundle, progress)
         return self.client.query(bundle.config.name, request)
 
     def runtime_devices(self, runtime: str) -> tuple[RuntimeDevice, ...]:

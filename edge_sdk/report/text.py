@@ -76,7 +76,8 @@ def print_bench(report: BenchReport, top: int = profile.TOP) -> None:
     layout.show(f"{report.name}, generation {report.generation}, on {report.device}", rows)
     if report.profile is not None:
         layout.lines([""])
-        profile.show(report.profile, top)
+        median_ns = None if report.latency_ns is None else report.latency_ns.p50.value
+        profile.show(report.profile, top, median_ns)
 
 
 def print_plan(plan: Plan) -> None:

@@ -77,10 +77,10 @@ def test_null_refuses_what_is_no_model(tmp_path: Path, content: bytes) -> None:
 
 
 def test_unknown_and_too_old_runtimes() -> None:
-    """A runtime that is not known, or older than asked, is a RuntimeMissing."""
+    """A runtime that is not known, or older than asked, is a RuntimeMissing that says what brings it."""
     with pytest.raises(RuntimeMissing):
         runtimes.get("abacus")
-    with pytest.raises(RuntimeMissing, match="too old"):
+    with pytest.raises(RuntimeMissing, match=r"too old.*`edge devices install DEVICE --runtime null`"):
         runtimes.check("null", "1.0.1")
     assert (
         "1.0" == runtimes.check("null", "0") == runtimes.check("null", "1") == runtimes.check("null", "1.0.0")

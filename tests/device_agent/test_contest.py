@@ -45,7 +45,9 @@ def test_the_usual_one_is_taken() -> None:
         ("max_seconds", lambda: asked(max_seconds=float("nan"))),
         ("threads", lambda: asked(threads=0)),
         ("hint", lambda: asked(hint="fast")),
-        ("profile", lambda: asked(profile=True)),
+        ("request", lambda: asked(profile=True)),
+        ("request", lambda: asked(hint="latency")),
+        ("request", lambda: asked(streams=2)),
         ("", lambda: evolve(asked(), candidates=(*asked().candidates, DeployRequest("sha256:x")))),
     ],
 )

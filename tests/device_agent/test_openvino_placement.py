@@ -67,11 +67,11 @@ def test_properties_go_to_the_processor_they_are_for() -> None:
     """The CPU gets the threads, an NPU neither streams nor another precision than its own."""
     asked = {"hint": "throughput", "precision": "f32", "streams": 2}
     options = Options(threads=3, profile=True)
-    cpu = {"INFERENCE_NUM_THREADS": 3, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 2}
+    gpu = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 2}
+    cpu = {"INFERENCE_NUM_THREADS": 3, "ENABLE_CPU_PINNING": False, **gpu}
     common = {"PERFORMANCE_HINT": "THROUGHPUT", "PERF_COUNT": True}
     assert {**common, **cpu} == properties(Execution("CPU", **asked), options, ("CPU",))
     found = properties(Execution("HETERO:NPU,GPU,CPU", **asked), options, ("CPU",))
-    gpu = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 2}
     assert {**common, "DEVICE_PROPERTIES": {"GPU": gpu, "CPU": cpu}} == found
     found = properties(Execution("AUTO", **asked), options, ("CPU",))
     assert {**common, "DEVICE_PROPERTIES": {"CPU": cpu}, "ENABLE_STARTUP_FALLBACK": False} == found

@@ -94,15 +94,19 @@ def test_a_comparison_measures_and_changes_nothing(agent: AgentProcess, tmp_path
 
 
 def test_losers_leave_nothing(agent: AgentProcess, tmp_path: Path) -> None:
-    """After the winner's deployment the device holds what it would hold had it never seen the others."""
-    bundles = [make_bundle(tmp_path / str(seed), seed=seed) for seed in (1, 2, 3)]
+    """After the winner's deployment all that is new on the device is the winner's."""
+    before = files(agent.state_dir).keys()
+    bundles = [make_bundle(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
     agent.client.compare(*bundles)
     assert all((agent.state_dir / "blobs/sha256" / _hex(b.manifest_digest)).exists() for b in bundles)
     agent.client.deploy(bundles[1])
-    with AgentProcess(tmp_path / "other") as other:
-        other.client.deploy(bundles[1])
-        own = {"device.json", "state.0", "state.1", "agent.sock"}
-        assert files(other.state_dir).keys() - own == files(agent.state_dir).keys() - own
+    blobs = {f"blobs/sha256/{_hex(blob.digest)}" for blob in bundles[1].manifest.blobs()}
+    titles = {"manifest.json", "config.json", *(layer.title for layer in bundles[1].manifest.layers)}
+    own = {f"models/digits/gens/1/{title}" for title in titles}
+    assert (
+        before | blobs | own | {f"blobs/sha256/{_hex(bundles[1].manifest_digest)}"}
+        == files(agent.state_dir).keys()
+    )
 
 
 def test_losers_of_what_is_active_leave_nothing(agent: AgentProcess, tmp_path: Path) -> None:
@@ -178,35 +182,35 @@ def test_a_killed_agent_leaves_what_the_next_one_collects(state: Path, tmp_path:
         assert before == files(state).keys()
 
 
-@pytest.mark.parametrize(
-    ("code", "said", "bad"),
-    [
-        ("worker_failed", "SIGSEGV", {"load": "segfault"}),
-        ("worker_failed", "within 2 s", {"load": "hang"}),
-        ("worker_failed", "SIGSEGV", {"seed": TRIGGERED, "infer": "segfault"}),
-        ("worker_failed", "SIGSEGV", {"seed": TRIGGERED, "infer": "segfault_later"}),
-        ("worker_failed", "within 2.5 s", {"seed": TRIGGERED, "infer": "hang_later"}),
-        ("activation_failed", "scores4", {"corrupt": True}),
-    ],
-    ids=["crashes", "hangs", "crashes at work", "crashes measured", "hangs measured", "computes otherwise"],
-)
-def test_a_bad_candidate_takes_only_itself(
-    shared: AgentProcess, tmp_path: Path, code: str, said: str, bad: dict[str, Any]
-) -> None:
-    """It carries its error and no latencies; the others are measured in all rounds."""
-    client = shared.client
-    good = [make_bundle(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
-    for bundle in (*good, poor := make_bundle(tmp_path / "bad", **{"seed": 4, **bad})):
-        client.push(bundle)
-    body, before = comparison(good[0], poor, good[1], max_seconds=0.5), failures(shared)
-    first, failed, last = list(client.events(COMPARE, body))[-1]["result"]["candidates"]
-    assert (code, []) == (failed["error"]["code"], failed["latencies_ns"])
-    assert said in failed["error"]["error"]
-    assert int(code == "worker_failed") == failures(shared) - before
+BAD: list[tuple[str, str, dict[str, Any]]] = [
+    ("worker_failed", "SIGSEGV", {"load": "segfault"}),
+    ("worker_failed", "within 2 s", {"load": "hang", "seed": 3}),
+    ("worker_failed", "SIGSEGV", {"infer": "segfault", "seed": TRIGGERED}),
+    ("worker_failed", "SIGSEGV", {"infer": "segfault_later", "seed": TRIGGERED}),
+    ("worker_failed", "within 2.5 s", {"infer": "hang_later", "seed": TRIGGERED}),
+    ("activation_failed", "scores4", {"corrupt": True, "seed": 4}),
+]
+
+
+def test_a_bad_candidate_takes_only_itself(shared: AgentProcess, tmp_path: Path) -> None:
+    """One that crashes, hangs or computes otherwise, at whatever point, carries its error and no latencies;
+    the others are measured in all rounds."""
+    bundles = [make_bundle(tmp_path / str(number), **bad) for number, (_, _, bad) in enumerate(BAD)]
+    bundles = [make_bundle(tmp_path / "a", seed=1), *bundles, make_bundle(tmp_path / "z", seed=2)]
+    for bundle in bundles:
+        shared.client.push(bundle)
+    before = failures(shared)
+    events = list(shared.client.events(COMPARE, comparison(*bundles, max_seconds=0.5)))
+    first, *failed, last = events[-1]["result"]["candidates"]
+    assert [(code, []) for code, _, _ in BAD] == [
+        (row["error"]["code"], row["latencies_ns"]) for row in failed
+    ]
+    for (_, said, _), row in zip(BAD, failed, strict=True):
+        assert said in row["error"]["error"]
     for row in (first, last):
         assert (None, 2) == (row["error"], len(row["latencies_ns"]))
-    if code == "activation_failed":
-        assert not failed["parity"]["tensors"][0]["passed"]
+    assert not failed[-1]["parity"]["tensors"][0]["passed"]
+    assert 5 == failures(shared) - before
 
 
 def test_all_may_fail(shared: AgentProcess, tmp_path: Path) -> None:

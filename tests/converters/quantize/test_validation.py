@@ -1,6 +1,7 @@
 """Validation data: every way of giving samples and labels, and every way of giving them wrong."""
 
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -390,3 +391,20 @@ def test_limits():
     """No samples at all cannot be asked for."""
     with pytest.raises(EdgeError, match="at least 1"):
         load_validation(X, model(), limit=0)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_an_iterator_is_walked_once_and_not_held(labelled):
+    """What an iterator gives can be read again and again, and its arrays need not stay in memory."""
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def given():
+        for row, label in zip(X, Y, strict=True):
+            sample = row.copy()
+            alive.append(weakref.ref(sample))
+            yield (sample, label) if labelled else sample
+
+    validation = load_validation(given(), model(), labels=None if labelled else Y)
+    check(validation)
+    assert 24 == len(alive)
+    assert sum(array() is not None for array in alive) <= 1

@@ -55,7 +55,8 @@ def test_it_does_not_become_tflite(path):
     plan = edge_sdk.plan(edge_sdk.load(path), "local", precision="float32")
     (refusal,) = plan.refusals
     assert "MatMul at 'product'" in str(refusal)
-    assert "OpenVINO backend only" in str(refusal)
+    assert "runs on OpenVINO only" in str(refusal)
+    assert "--runtime openvino" in str(refusal)
     assert "ONNX" in str(refusal)
 
 

@@ -225,8 +225,8 @@ def test_the_reference_dies(tmp_path):
     """A crash of the runtime is an InvalidModel that names the file and the signal."""
     process = LitertProcess("net.tflite")
     process.load(networks.builtin("RELU"), {})
-    os.kill(process._process.pid, signal.SIGSEGV)
-    with pytest.raises(InvalidModel, match=r"net\.tflite: LiteRT crashes.*SIGSEGV"):
+    os.kill(process.child._process.pid, signal.SIGSEGV)
+    with pytest.raises(InvalidModel, match=r"net\.tflite: LiteRT died.*SIGSEGV"):
         process.shapes()
 
 

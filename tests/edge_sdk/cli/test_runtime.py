@@ -76,9 +76,9 @@ def test_both_files_are_kept(run: Run, tmp_path: Path) -> None:
     assert (0, True) == (clash.code, (tmp_path / "digits_float32_float32.xml").is_file())
 
 
-def test_where_operators_run_is_read_back(run: Run) -> None:
-    """HETERO's operators are planned on the device, and run there: told as text and as JSON."""
-    words = ("--device", "fake", "--device-kind", "HETERO:CPU", "--strict", "--no-bench")
+def test_where_operators_run_is_read_back(run: Run, tmp_path: Path, state: Path) -> None:
+    """HETERO's operators are planned on the device, and run there: told as JSON, and as the bundle's text."""
+    words = ("--device", "local", "--device-kind", "HETERO:CPU", "--strict", "--no-bench", "-o", tmp_path)
     done = run("deploy", MODEL, *FLOAT, *words, "--json", "-")
     assert 0 == done.code, done.err
     runs_on, execution = done.json["runs_on"], done.json["execution"]
@@ -88,6 +88,11 @@ def test_where_operators_run_is_read_back(run: Run) -> None:
     assert ({"CPU"}, True) == (set(execution["affinities"].values()), execution["strict"])
     assert set(execution["affinities"]) & {name for each in runs_on["operators"] for name in each["sources"]}
     assert "place" in done.json["timings_ns"]
+    again = run("deploy", tmp_path, "--device", "local")
+    assert (0, True) == (
+        again.code,
+        f"HETERO:CPU: all {len(runs_on['operators'])} operators on CPU" in again.out,
+    )
 
 
 def test_an_npu_that_is_not_there(run: Run, tmp_path: Path) -> None:

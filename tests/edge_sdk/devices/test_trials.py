@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from device_agent import signers
 from device_agent.bundle import (
     GOLDEN_INPUTS_TYPE,
     GOLDEN_OUTPUTS_TYPE,
@@ -18,7 +19,7 @@ from device_agent.bundle import (
     TensorSpec,
     write_bundle,
 )
-from device_agent.errors import FileMissing, InvalidRequest, RuntimeMissing
+from device_agent.errors import FileMissing, InvalidRequest, RuntimeMissing, UntrustedSigner
 from device_agent.protocol import BenchmarkRequest
 from device_agent.tensors import Tensor, pack
 from edge_sdk.devices.device import Device
@@ -81,6 +82,25 @@ def test_compare(device: Device, make_bundle: MakeBundle) -> None:
     assert () == device.deployments()
     deployed = device.deploy(bundles[1])
     assert (1, 0) == (deployed.generation, deployed.sent_bytes)
+
+
+def test_candidates_are_signed(device: Device, make_bundle: MakeBundle, tmp_path: Path) -> None:
+    """With one key and the next generation, which they do not use up; without a key nothing is sent."""
+    from tests.device_agent.trusted import keygen, public  # skips where there is no ssh-keygen
+
+    key = keygen(tmp_path / "key")
+    signers.add(Path(device.describe().state_dir), public(key))
+    bundles = [make_bundle(width=width) for width in (4, 5)]
+    with pytest.raises(UntrustedSigner):
+        device.compare(bundles, QUICK)
+    assert not device.client.has_blob(bundles[0].manifest_digest)
+    found = device.compare(bundles, QUICK, rounds=1, sign_key=key)
+    assert [None, None] == [row.error for row in found.candidates]
+    with pytest.raises(InvalidRequest, match="processors"):  # it is the runtime that refuses
+        device.query(bundles[0], ["CPU"], sign_key=key)
+    assert 0 == device.client.signature("toy").highest_generation
+    device.deploy(bundles[0], sign_key=key)
+    assert 1 == device.client.signature("toy").highest_generation
 
 
 def test_bundles_of_several_names(device: Device, make_bundle: MakeBundle) -> None:

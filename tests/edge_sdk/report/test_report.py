@@ -207,6 +207,8 @@ def test_a_profile_adds_up_to_its_latency(capsys: pytest.CaptureFixture[str]) ->
     out = " ".join(capsys.readouterr().out.split())
     assert "Means of 20 runs with counters, which took 6 us against 1.25 us without (+380.0 %)." in out
     assert "Counters have a resolution of 1 us" in out
+    assert "Half the runs take 1.25 us at most: the machine was busy" in out
+    assert 2 == len(profile.notes(report.profile, 4001))
 
 
 def test_counters_that_say_too_much_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
