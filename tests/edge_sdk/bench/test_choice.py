@@ -208,3 +208,13 @@ def test_every_look_has_its_share_of_the_error() -> None:
     assert once is not None
     assert often is not None
     assert (often.low or 0) < (once.low or 0)
+
+
+def test_every_pair_has_its_share_of_the_error() -> None:
+    """Among more candidates the same two are told apart with a wider interval."""
+    four = compared(1.0, 1.06, 1.5, 1.5, noise=0.05)
+    two = evolve(four, candidates=four.candidates[:2])
+    alone, among = (chosen(asked).contenders[1].ratio for asked in (two, four))
+    assert alone is not None
+    assert among is not None
+    assert (among.low or 0) < (alone.low or 0)
