@@ -211,13 +211,12 @@ class AgentClient:
     def query(self, name: str, request: QueryRequest) -> Queried:
         """Which operators of an uploaded bundle's model each processor of its runtime can run."""
         path = _model_path(name, "/query")
-        _, body = self._request("POST", path, body=codec.dumps(request).encode())
-        return self._typed(body, Queried, path)
+        return self._typed(self._slow("POST", path, codec.dumps(request).encode()), Queried, path)
 
     def runtime_devices(self, runtime: str) -> tuple[RuntimeDevice, ...]:
         """The processors that a runtime has on the device; RuntimeMissing where it is not installed."""
         path = f"/edge/v1/runtimes/{quote(runtime, safe='')}/devices"
-        return self._typed(self._json("GET", path), tuple[RuntimeDevice, ...], path)
+        return self._typed(self._slow("GET", path), tuple[RuntimeDevice, ...], path)
 
     def logs(self, lines: int, level: str, *, follow: bool) -> Iterator[dict[str, Any]]:
         """The newest lines of the agent's log, oldest first; with `follow`, then those to come."""
@@ -287,6 +286,17 @@ class AgentClient:
                 # RemoteDisconnected, which a connection that was closed idle gives, is a ConnectionResetError
                 if not kept or not isinstance(e, (BrokenPipeError, ConnectionResetError)):
                     raise
+
+    def _slow(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """The answer to what a worker must be started for, which takes a slow board its time."""
+        connection = AgentConnection(self._transport.dial, timeout_s=EVENT_TIMEOUT_S)
+        try:
+            with mapped(self._transport.address):
+                connection.request(method, path, body=body)
+                with checked(connection.getresponse(), path) as response:
+                    return response.read()
+        finally:
+            connection.close()
 
     def _events(self, path: str, request: object | None) -> Iterator[Event]:
         body = b"" if request is None else codec.dumps(request).encode()
