@@ -43,6 +43,11 @@ class Artifact:
         return hashlib.sha256(self.data).hexdigest()
 
     @property
+    def titles(self) -> tuple[str, ...]:
+        """The names of all its files, the one that names the others first."""
+        return (self.title, *self.files)
+
+    @property
     def digest(self) -> str:
         """Hex digest of all its files: an IR's operators may be the same where its weights are not."""
         found = hashlib.sha256(self.data)

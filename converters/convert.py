@@ -32,6 +32,7 @@ from converters.quantize.fidelity import (
 from converters.quantize.recording import Recording, recorded
 from converters.quantize.scheme import AUTO
 from converters.quantize.sources import WAYS
+from converters.rounding import to_be_run
 from device_agent import codec
 from device_agent.bundle import Preprocessing, TensorSpec
 from device_agent.errors import (
@@ -146,7 +147,8 @@ def convert(
             artifact, left = _compiled(backend, model, plan, calibration, progress)
         if expected is not None:
             fidelity = compare(artifact, expected.reference, data.source, expected.pairs(data))
-    golden_inputs, golden_outputs, count = golden(artifact, data)
+    golden_inputs, golden_outputs, count = golden(artifact, data)  # as the host runs it
+    artifact = to_be_run(artifact, plan.execution, baseline_fidelity)
     made = Conversion(
         model=model,
         plan=plan,
@@ -196,14 +198,16 @@ def _check_samples(plan: Plan, calibration: Calibration | None, *, searches: boo
 
 
 def refused(plan: Plan) -> UnsupportedOperator:
-    """The error that says why a plan was refused: every distinct reason, up to five of them."""
+    """The error that says why a plan was refused: every distinct reason, up to five; and what takes it."""
     reasons = list(dict.fromkeys(str(verdict) for verdict in plan.refusals))
     more = f" And {len(reasons) - 5} more." if len(reasons) > 5 else ""
+    able = [each.runtime for each in plan.alternatives if each.accepted]
+    takes = f" `--runtime {able[0]}` takes it." if able else ""
     return UnsupportedOperator(
         f"{len(plan.refusals)} of {len(plan.operators)} operators cannot run on {plan.target}",
         where=plan.model,
-        got="; ".join(reason.rstrip(".") for reason in reasons[:5]),
-        next_step=f"`edge plan` shows each operator.{more}",
+        got=f"{plan.runtime}: " + "; ".join(reason.rstrip(".") for reason in reasons[:5]),
+        next_step=f"`edge plan` shows each operator.{more}{takes}",
     )
 
 

@@ -22,7 +22,7 @@ from device_agent.errors import (
     NothingToRollBack,
     UnknownModel,
 )
-from device_agent.live import Live
+from device_agent.live import Checked, Live
 from device_agent.pace import Pace
 from device_agent.protocol import (
     Deployed,
@@ -54,7 +54,7 @@ class _Run:
     signed: Signed | None = None
     begun: ModelRecord | None = None
     generation: Generation | None = None
-    parity: Parity | None = None
+    checked: Checked | None = None
 
 
 class Activator:
@@ -163,12 +163,14 @@ class Activator:
             active = self._generations.get(name)
             if active is not None and active.manifest_digest == digest:
                 emit(_entered(State.PROBING))
-                parity = await self._pace.in_time(State.PROBING, name, self._live.probe(name))
+                checked = await self._pace.in_time(State.PROBING, name, self._live.probe(name))
                 if signed is not None:
                     await self._adopt(name, active.number, signed)
                 self._store.release(active)
                 await self._pace.on_disk(name, lambda: self._tidy(name))
-                return Deployed(self.status(name), parity, unchanged=True)
+                return Deployed(
+                    self.status(name), checked.parity, unchanged=True, placement=checked.placement
+                )
             generation = 0 if signed is None else signed.generation
             run = _Run(
                 name, lambda r: activation.begin_deploy(r, digest, generation), manifest, active, signed
@@ -244,7 +246,8 @@ class Activator:
             raise failure
         status = self.status(run.name)
         log.event("activated", model=run.name, generation=status.generation, digest=status.manifest_digest)
-        return Deployed(status, run.parity or Parity(0, ()))
+        checked = run.checked or Checked(Parity(0, ()))
+        return Deployed(status, checked.parity, placement=checked.placement)
 
     async def _work(self, state: State, run: _Run, reason: str) -> bool:
         """What a state is there for; False where a rollback found nothing to go back to."""
@@ -257,12 +260,12 @@ class Activator:
                 run.before = self._generations.get(name)
             run.generation = await self._pace.on_disk(name, lambda: self._stage(run))
         elif state is State.PREFLIGHT and generation is not None:
-            run.parity = await self._live.preflight(generation)
+            run.checked = await self._live.preflight(generation)
         elif state is State.ACTIVATING and generation is not None:
             await self._pace.on_disk(name, lambda: self._activate(run, generation))
             self._switch(name, generation)
         elif state is State.PROBING:
-            run.parity = await self._live.probe(name)
+            run.checked = await self._live.probe(name)
             if self._states[name] is not state:  # overdue: before Python 3.12 a cancellation may be swallowed
                 return False
             await self._pace.on_disk(name, lambda: self._record(name, lambda r: activation.commit(r, _now())))
@@ -371,10 +374,11 @@ class Activator:
     def claim(self, name: str) -> Iterator[None]:
         """Keep every other operation off a model."""
         if check_name(name) in self._busy:
+            state = self._states.get(name)
             raise DeploymentConflict(
                 "another deployment, rollback, removal or comparison of this model is under way",
                 where=name,
-                got=self._states.get(name, State.IDLE).value,
+                got=state and state.value,
                 next_step="Wait for it to end and try again.",
             )
         self._busy.add(name)

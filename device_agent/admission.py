@@ -9,6 +9,7 @@ from device_agent.bundle import (
     MODEL_TYPE,
     Manifest,
     check_architecture,
+    check_files,
     parse_config,
     parse_manifest,
 )
@@ -37,8 +38,7 @@ def examine(store: Store, name: str, manifest_digest: str) -> Manifest:
     config = parse_config(store.read_blob(manifest.config.digest, "the bundle's config"))
     if config.name != name:
         raise InvalidBundle("the bundle is for another name", got=config.name, expected=name)
-    if config.model != manifest.layer(MODEL_TYPE).title:
-        raise InvalidBundle("the bundle's config names another model file", got=config.model[:200])
+    check_files(config, manifest)
     check_architecture(config.architecture, system.machine(), config.target)
     runtimes.check(config.runtime, config.runtime_version)
     for blob in manifest.blobs():

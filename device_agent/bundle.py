@@ -18,7 +18,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from device_agent import codec
+from device_agent import codec, execution
 from device_agent.errors import FileMissing, InvalidBundle, InvalidRequest, OutputError
 
 ARTIFACT_TYPE = "application/vnd.edge.bundle.v1"
@@ -35,6 +35,7 @@ STATEMENT_FILE = "statement.json"  # beside the layout, where it was signed: see
 SIGNATURE_FILE = "manifest.sig"  # of the statement, which holds the manifest's digest
 
 MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILES = 8  # of a model, beside its own
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _TITLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -242,8 +243,18 @@ def parse_config(data: bytes) -> BundleConfig:
     try:
         config = codec.from_json(data, BundleConfig, where="bundle config")
         check_name(config.name)
+        if config.execution is not None:
+            execution.check(config.execution)
     except InvalidRequest as e:
         raise InvalidBundle(e.what, where=e.where, got=e.got, expected=e.expected) from e
+    titles = [config.model, *config.files]
+    if len(config.files) > MAX_FILES or len(set(titles)) != len(titles):
+        raise InvalidBundle(
+            "a model's files must be few and distinct",
+            where="bundle config",
+            got=repr(titles)[:200],
+            expected=f"at most {MAX_FILES} beside the model's own",
+        )
     strangers = config.tolerance.keys() - {spec.name for spec in config.outputs}
     if not config.outputs or strangers:
         raise InvalidBundle(
@@ -252,6 +263,18 @@ def parse_config(data: bytes) -> BundleConfig:
             got=", ".join(sorted(strangers)) or "no outputs",
         )
     return config
+
+
+def check_files(config: BundleConfig, manifest: Manifest) -> None:
+    """Refuse a bundle whose config and manifest disagree on what its model consists of, as InvalidBundle."""
+    parts = {layer.title for layer in manifest.layers if layer.mediaType == MODEL_PART_TYPE}
+    if config.model != manifest.layer(MODEL_TYPE).title or parts != set(config.files):
+        raise InvalidBundle(
+            "the bundle's config names other files of the model than its manifest",
+            where="bundle config",
+            got=", ".join((config.model, *config.files))[:200],
+            expected=", ".join((manifest.layer(MODEL_TYPE).title, *sorted(parts)))[:200],
+        )
 
 
 @frozen
@@ -349,6 +372,7 @@ def read_bundle(path: Path) -> Bundle:
 
     manifest = parse_manifest(load(digest))
     config = parse_config(load(manifest.config.digest))
+    check_files(config, manifest)
     for layer in manifest.layers:
         load(layer.digest)
     return Bundle(digest, manifest, config, path)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from device_agent.bundle import MODEL_TYPE, BundleConfig, Descriptor, Manifest, parse_config
-from device_agent.errors import InvalidBundle
+from device_agent.bundle import BundleConfig, Descriptor, Manifest, parse_config
 from device_agent.store import Store
 
 
@@ -38,10 +37,6 @@ class Candidate:
         """Where a layer is."""
         return self.paths[layer.title]
 
-    def digests(self) -> frozenset[str]:
-        """The digests of its manifest and of every blob that one refers to."""
-        return digests_of(self.manifest_digest, self.manifest)
-
 
 def digests_of(manifest_digest: str, manifest: Manifest) -> frozenset[str]:
     """The digests of a manifest and of every blob that it refers to."""
@@ -57,13 +52,10 @@ def read(store: Store, manifest_digest: str, manifest: Manifest) -> Candidate:
         manifest: that one.
 
     Raises:
-        InvalidBundle: a blob is missing or damaged, or the model consists of files that are not in it.
+        InvalidBundle: a blob is missing or damaged.
     """
     for blob in manifest.blobs():
         store.check_blob(blob)
     config = parse_config(store.read_blob(manifest.config.digest, "the bundle's config"))
     paths = {layer.title: store.blob_path(layer.digest) for layer in manifest.layers}
-    missing = [title for title in (config.model, *config.files) if title not in paths]
-    if missing or config.model != manifest.layer(MODEL_TYPE).title:
-        raise InvalidBundle("the bundle has not the model's files", got=", ".join(missing)[:200])
     return Candidate(manifest_digest, manifest, config, paths)

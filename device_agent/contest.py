@@ -8,8 +8,10 @@ else or loses its worker is left out; the others go on.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from attrs import define, evolve, field
 
@@ -27,7 +29,7 @@ from device_agent.worker import Loaded, Worker
 
 MAX_CANDIDATES = 8
 MAX_ROUNDS = 100
-MAX_SECONDS = 3600.0  # all turns together
+MAX_SECONDS = 3600.0  # for all turns together; after so long, loading included, no further round begins
 SETTLING = 3  # warm-up runs of a turn that is not the first: others have used the caches meanwhile
 MAX_LATENCIES = 400_000  # of all turns together: they are kept and sent
 Emit = Callable[[Event], None]
@@ -57,9 +59,11 @@ def check(asked: CompareRequest) -> CompareRequest:
                 got=f"{value:g}",
                 expected=f"{least:g} to {most:g}",
             )
-    if request.profile:
+    if (request.profile, request.hint, request.streams) != (False, None, None):
         raise InvalidRequest(
-            "a comparison does not time operators", where="profile", got="true", expected="false"
+            "a comparison runs bundles as they would be deployed",
+            where="request",
+            expected="neither profile nor hint nor streams",
         )
     return asked
 
@@ -103,24 +107,28 @@ class Contest:
         self._asked = asked
         self._serving = serving
         self._emit = emit
+        self._deadline_s = serving.isolation.limits.answer_deadline_s
         self._together = True
         self._kept = MAX_LATENCIES // (len(candidates) * asked.rounds)
 
     async def run(self, name: str) -> Compared:
         """Check and measure them all; every worker has ended when it returns or raises."""
-        begin = system.machine_state()
+        began = time.monotonic()
         order = list(turns(len(self._entries), self._asked.rounds))
         try:
             for number, entry in enumerate(self._entries):
                 self._emit(Event("progress", "loading", done=number, total=len(self._entries)))
                 await self._prepare(entry)
+            before = system.machine_state()
             for done, (_, index) in enumerate(order):
+                if done and done % len(self._entries) == 0 and time.monotonic() - began > MAX_SECONDS:
+                    break  # a round is measured of all or of none
                 if self._entries[index].error is None:
                     await self._measure(self._entries[index], done, len(order))
         finally:
             await self._end(self._entries)
         rows = tuple(map(_measured, self._entries))
-        return Compared(name, self._asked.request.threads, rows, begin, system.machine_state())
+        return Compared(name, self._asked.request.threads, rows, before, system.machine_state())
 
     async def _prepare(self, entry: _Entry) -> None:
         """See whether a candidate can be loaded and computes what the host computed."""
@@ -128,7 +136,7 @@ class Contest:
         with self._left_out(entry):
             samples = await asyncio.to_thread(golden_samples, entry.candidate)
             worker = await self._start(entry)
-            entry.parity = await replay(config, samples, worker.infer)
+            entry.parity = await replay(config, samples, partial(worker.infer, deadline_s=self._deadline_s))
             entry.inputs = samples[0].inputs
             require(entry.parity)
         if entry.error is not None or not self._together:
@@ -150,7 +158,7 @@ class Contest:
         progress(0, 0)
         with self._left_out(entry):
             worker = entry.worker or await self._start(entry)
-            found = await worker.benchmark(request, entry.inputs, progress)
+            found = await worker.benchmark(request, entry.inputs, progress, deadline_s=self._deadline_s)
             entry.latencies_ns.append(found.latencies_ns[: self._kept])
             entry.peak_rss_bytes = max(entry.peak_rss_bytes, found.peak_rss_bytes)
         if entry.error is not None or not self._together:
@@ -175,7 +183,7 @@ class Contest:
         workers = [entry.worker for entry in entries if entry.worker is not None]
         for entry in entries:
             entry.worker = None
-        await asyncio.gather(*(worker.stop() for worker in workers))
+        await asyncio.gather(*map(self._serving.end, workers))
 
     def _resident_bytes(self) -> int:
         pids = [entry.worker.pid for entry in self._entries if entry.worker is not None]

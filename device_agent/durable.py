@@ -94,6 +94,19 @@ def write_file(path: Path, data: bytes) -> None:
         move(temporary, path)
 
 
+def make_scratch(path: Path) -> None:
+    """Make a file, if it is missing, whose content may be lost at any time.
+
+    Whoever is given a descriptor of it may open it anew: a sandbox has no other way, and a user of its own.
+    """
+    with mapped("cannot make a file", path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o666)  # the folders above are private
+        finally:
+            os.close(descriptor)
+
+
 def move(source: Path, destination: Path) -> None:
     """Rename, replacing what is there, durably in the destination's folder."""
     with mapped("cannot rename a file", destination):

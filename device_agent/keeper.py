@@ -20,15 +20,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from device_agent import codec, confine, tree, worker_main
+from device_agent.bundle import MAX_FILES
 from device_agent.limits import Limits
 from device_agent.worker_main import Material
 
 MAX_ORDER_BYTES = 1 << 16
 ORDER_FILES = 3  # at least: frames, stderr, model
-MOST_PARTS = 8  # other files of a model
 WATCH_S = 0.05  # how often tasks are counted where the kernel does not limit them
 FEED_S = 5.0  # how often systemd hears from a keeper: a worker might have stopped it
 TOO_MANY_TASKS, OUT_OF_MEMORY = "tasks", "memory"
@@ -40,14 +40,15 @@ class Order:
     """How a worker is to be kept.
 
     `unit`: systemd does the containing. `hide`: folders it shall not see, where that can be had. `files`:
-    the titles of the model's other files, in the order of their descriptors; with `cache` one more follows.
+    the titles of the model's other files, in the order of their descriptors. `cache_bytes`: to how many the
+    file may come that keeps what was compiled, whose descriptor is the last; None where there is none.
     """
 
     limits: Limits
     unit: bool
     hide: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
-    cache: bool = False
+    cache_bytes: int | None = None
 
 
 @frozen
@@ -109,13 +110,13 @@ def _receive(control: socket.socket) -> tuple[Order, list[int]]:
     """The agent's order and its descriptors; SystemExit where it left without one."""
     text, files = b"", []
     while not text.endswith(b"\n"):
-        chunk, came, _, _ = socket.recv_fds(control, MAX_ORDER_BYTES, ORDER_FILES + MOST_PARTS + 1)
+        chunk, came, _, _ = socket.recv_fds(control, MAX_ORDER_BYTES, ORDER_FILES + MAX_FILES + 1)
         if not chunk:
             raise SystemExit(0)
         text += chunk
         files += came
     order = codec.from_json(text, Order, where="the agent's order")
-    if len(files) != ORDER_FILES + len(order.files) + order.cache:
+    if len(files) != ORDER_FILES + len(order.files) + (order.cache_bytes is not None):
         raise SystemExit(2)
     return order, files
 
@@ -131,7 +132,9 @@ def _work(order: Order, frames_file: int, model_files: Sequence[int], gaps: tupl
         os.set_inheritable(file, False)
     if not order.unit:
         confine.limit_tasks(order.limits)
-    confine.give_up(order.limits, memory=not order.unit)
+    limits = order.limits
+    file_bytes = max(limits.worker_file_bytes, order.cache_bytes or 0)
+    confine.give_up(evolve(limits, worker_file_bytes=file_bytes), memory=not order.unit)
     status = 1
     try:
         worker_main.run(socket.socket(fileno=frames_file), _material(order, model_files), pid, gaps)
@@ -143,7 +146,7 @@ def _work(order: Order, frames_file: int, model_files: Sequence[int], gaps: tupl
 def _material(order: Order, files: Sequence[int]) -> Material:
     """The model's files, by the names that this process can open them under."""
     model, *others = (Path(f"/proc/self/fd/{file}") for file in files)
-    cache = others.pop() if order.cache else None
+    cache = others.pop() if order.cache_bytes is not None else None
     return Material(model, dict(zip(order.files, others, strict=True)), cache)
 
 

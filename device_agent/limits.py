@@ -25,7 +25,7 @@ class Limits:
     warm_bytes: int  # that idle workers may keep resident, all together
     worker_tasks: int = 128  # processes and threads of a worker
     worker_open_files: int = 256
-    worker_file_bytes: int = 16 << 20  # the longest file a worker may write, where it may write at all
+    worker_file_bytes: int = 16 << 20  # the longest file a worker may write, but for a cache
     warm_workers: int = 4
     queue: int = 16  # requests of one model that run or wait
     requests: int = 64  # being answered at once, all together

@@ -8,16 +8,17 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 import device_agent
-from device_agent import codec
-from device_agent.errors import InvalidRequest, WorkerFailed
+from device_agent import codec, compiled, log
+from device_agent.bundle import MAX_FILES
+from device_agent.errors import EdgeError, InvalidRequest, WorkerFailed
 from device_agent.isolation import Isolation
-from device_agent.keeper import MOST_PARTS, POLLRDHUP, Ending, Order
+from device_agent.keeper import POLLRDHUP, Ending, Order
 
 STDERR_TAIL_BYTES = 4000
 CLOSE_DEADLINE_S = 3.0  # for a keeper to end its worker and say how that was
@@ -57,15 +58,18 @@ class Link:
     ) -> Link:
         """Have a worker made that may read this model's files and nothing else of ours.
 
-        It may write to the cache, where there is one: as far as that file reaches already.
+        It may write to the cache, where there is one and room for it.
 
         Raises:
             WorkerFailed: it cannot be made, or a file cannot be opened.
         """
-        if len(parts) > MOST_PARTS:
+        if len(parts) > MAX_FILES:
             raise WorkerFailed(
-                "a model has too many files", where=label, got=str(len(parts)), expected=f"<= {MOST_PARTS}"
+                "a model has too many files", where=label, got=str(len(parts)), expected=f"<= {MAX_FILES}"
             )
+        cache_bytes = None
+        if cache is not None:  # in a thread: a medium may hang
+            cache_bytes = await asyncio.to_thread(_prepare, label, cache, (model, *parts.values()))
         ours, theirs = socket.socketpair()
         errors_from, errors_to = os.pipe()
         files = [theirs.fileno(), errors_to]
@@ -73,7 +77,7 @@ class Link:
         try:
             for path in (model, *parts.values()):
                 files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))  # noqa: PERF401 - to close them on an error
-            if cache is not None:
+            if cache_bytes is not None and cache is not None:
                 files.append(os.open(cache, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
             process = None
             if isolation.unit_socket is not None:
@@ -85,7 +89,7 @@ class Link:
                 isolation.unit_socket is not None,
                 isolation.hide,
                 tuple(parts),
-                cache is not None,
+                cache_bytes,
             )
             socket.send_fds(control, [codec.dumps(order).encode() + b"\n"], files)
         except OSError as e:
@@ -170,6 +174,18 @@ class Link:
             del self._stderr[:-STDERR_TAIL_BYTES]
             if len(chunk) == _STDERR_PIECE_BYTES:
                 await asyncio.sleep(_STDERR_PAUSE_S)
+
+
+def _prepare(label: str, cache: Path, model: Sequence[Path]) -> int | None:
+    """To how many bytes a model's cache may come; None where there can be none: a model works without."""
+    try:
+        found = compiled.prepare(cache, sum(file.stat().st_size for file in model))
+    except (EdgeError, OSError) as e:
+        log.warning("no cache", model=label, reason=str(e))
+        return None
+    if found is None:
+        log.warning("no cache", model=label, reason="there is no room for it")
+    return found
 
 
 def _connect(path: Path) -> socket.socket:

@@ -15,16 +15,17 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
-from device_agent import isolation, log
+from device_agent import compiled, isolation, log
 from device_agent.bench import Measurement
 from device_agent.bench import check as check_benchmark
 from device_agent.candidate import Candidate
 from device_agent.errors import ActivationFailed, EdgeError, Overloaded, UnknownModel
 from device_agent.isolation import Isolation
+from device_agent.live import Checked
 from device_agent.metrics import resident_bytes
 from device_agent.parity import golden_samples, replay, require
 from device_agent.patience import Ticket
-from device_agent.protocol import BenchmarkRequest, BenchmarkResult, Parity, Profile
+from device_agent.protocol import BenchmarkRequest, BenchmarkResult, Placement, Profile
 from device_agent.store import Generation
 from device_agent.tensors import Tensor
 from device_agent.worker import Loaded, Worker
@@ -61,6 +62,7 @@ class _Warm:
     """A worker that is kept, or the place for one. `users` are requests that have or await it."""
 
     worker: Worker | None = None
+    loaded: Loaded | None = None
     users: int = 0
     lock: asyncio.Lock = field(factory=asyncio.Lock)
 
@@ -140,7 +142,7 @@ class Serving:
                 found.setdefault(key.name, []).append(warm.worker.pid)
         return found
 
-    async def preflight(self, generation: Generation) -> Parity:
+    async def preflight(self, generation: Generation) -> Checked:
         """Load a generation in a worker of its own and replay its golden samples.
 
         Raises:
@@ -148,12 +150,13 @@ class Serving:
         """
         samples = await asyncio.to_thread(golden_samples, generation)
         try:
-            async with self._fresh(generation, _PLAIN) as (worker, _):
-                return require(await replay(generation.config, samples, worker.infer))
+            async with self._fresh(generation, _PLAIN) as (worker, loaded):
+                parity = require(await replay(generation.config, samples, worker.infer))
+                return Checked(parity, loaded.placement)
         except EdgeError as e:
             raise _refused("preflight", generation, e) from e
 
-    async def probe(self, name: str) -> Parity:
+    async def probe(self, name: str) -> Checked:
         """Replay the golden samples of what is live under a name, the way that requests go.
 
         Raises:
@@ -166,7 +169,8 @@ class Serving:
             return await self.infer(self.live(name), inputs)
 
         try:
-            return require(await replay(generation.config, samples, through_the_live_path))
+            parity = require(await replay(generation.config, samples, through_the_live_path))
+            return Checked(parity, self._placement(generation))
         except EdgeError as e:
             raise _refused("probe", generation, e) from e
 
@@ -192,8 +196,13 @@ class Serving:
         return _result(generation, request, loaded, measured, profile)
 
     async def try_out(self, candidate: Candidate, request: BenchmarkRequest) -> tuple[Worker, Loaded]:
-        """A worker of its own that has loaded a bundle which is not live; the caller stops it."""
+        """A worker of its own that has loaded a bundle which is not live; the caller ends it with `end`."""
         return await self._started(candidate, request)
+
+    async def end(self, worker: Worker) -> None:
+        """End a worker that serves nobody any more."""
+        self.counts.failed += not worker.alive
+        await worker.stop()
 
     @asynccontextmanager
     async def worker_of(self, source: Source) -> AsyncIterator[Worker]:
@@ -202,8 +211,7 @@ class Serving:
         try:
             yield worker
         finally:
-            self.counts.failed += not worker.alive
-            await worker.stop()
+            await self.end(worker)
 
     def resident_bytes(self) -> int:
         """What the warm workers hold of the memory."""
@@ -242,7 +250,7 @@ class Serving:
                     warm.worker = None
                 if warm.worker is None:
                     await self._trim(1)
-                    warm.worker, _ = await self._started(generation, _PLAIN)
+                    warm.worker, warm.loaded = await self._started(generation, _PLAIN)
                 try:
                     yield warm.worker
                 finally:
@@ -284,13 +292,12 @@ class Serving:
         try:
             yield worker, loaded
         finally:
-            self.counts.failed += not worker.alive
-            await worker.stop()
+            await self.end(worker)
 
     async def _started(
         self, source: Generation | Candidate, request: BenchmarkRequest, *, profile: bool = False
     ) -> tuple[Worker, Loaded]:
-        worker = await self._begun(source)
+        worker = await self._begun(source, _cache(source, request))
         try:
             loaded = await worker.load(
                 source.config,
@@ -307,16 +314,23 @@ class Serving:
         log.event("worker started", model=source.config.name, runs=source.label, pid=worker.pid)
         return worker, loaded
 
-    async def _begun(self, source: Source) -> Worker:
+    async def _begun(self, source: Source, cache: Path | None = None) -> Worker:
         """A worker that has loaded nothing yet."""
         try:
-            worker = await Worker.start(source.label, source.model, self.isolation, files=source.parts())
+            worker = await Worker.start(
+                source.label, source.model, self.isolation, files=source.parts(), cache=cache
+            )
         except EdgeError:
             self.counts.failed += 1
             raise
         self.counts.started += 1
         self.gaps = worker.gaps or self._unit_gaps()
         return worker
+
+    def _placement(self, generation: Generation) -> Placement | None:
+        """Where the operators of what is live run, as its warm worker has told."""
+        warm = self._warm.get(_Key(generation.name, generation.number))
+        return None if warm is None or warm.loaded is None else warm.loaded.placement
 
     def _unit_gaps(self) -> tuple[str, ...]:
         return isolation.expected_gaps(self.isolation.kind) if self.isolation.kind == isolation.UNIT else ()
@@ -325,8 +339,19 @@ class Serving:
 def _refused(stage: str, generation: Generation, error: EdgeError) -> ActivationFailed:
     reason = error.what if error.got is None else f"{error.what}: {error.got}"
     return ActivationFailed(
-        f"the {stage} failed: {reason}", where=f"{generation.name} generation {generation.number}"
+        f"the {stage} failed: {reason}",
+        where=generation.label,
+        expected=error.expected,
+        next_step=error.next_step,
     )
+
+
+def _cache(source: Generation | Candidate, request: BenchmarkRequest) -> Path | None:
+    """Where what is compiled is kept: of a generation, and as it is served: other options make other code."""
+    as_served = request.hint is None and request.streams is None
+    if not isinstance(source, Generation) or not as_served or not compiled.keeps(source.config):
+        return None
+    return source.folder / compiled.COMPILED_FILE
 
 
 def _result(

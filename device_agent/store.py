@@ -2,7 +2,8 @@
 
     blobs/sha256/<hex>                    0444
     models/<name>/gens/<N>/               manifest.json, config.json and the layers by title;
-                                          statement.json and manifest.sig where it is signed
+                                          statement.json and manifest.sig where it is signed;
+                                          compiled.cache where its runtime keeps what it compiled
     models/<name>/current -> gens/<N>
 
 Nothing here decides; `activation` does.
@@ -33,11 +34,12 @@ from device_agent.bundle import (
     parse_manifest,
     sha256,
 )
+from device_agent.compiled import COMPILED_FILE
 from device_agent.errors import EdgeError, InvalidBundle
 
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.json"
-RESERVED_TITLES = frozenset({MANIFEST_FILE, CONFIG_FILE, STATEMENT_FILE, SIGNATURE_FILE})
+RESERVED_TITLES = frozenset({MANIFEST_FILE, CONFIG_FILE, STATEMENT_FILE, SIGNATURE_FILE, COMPILED_FILE})
 WANTED_S = 3600.0  # how long a blob that nothing refers to is kept for the deployment it was sent for
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -188,6 +190,8 @@ class Store:
         since = time.monotonic() - WANTED_S
         with self._lock:
             self._wanted = {digest: when for digest, when in self._wanted.items() if when > since}
+            rivals = ((name, digests & self._wanted.keys()) for name, digests in self._rivals.items())
+            self._rivals = {name: digests for name, digests in rivals if digests}
             wanted = {*keep, *self._wanted}.union(*self._in_use)
         kept = {digest.removeprefix("sha256:") for digest in wanted}
         freed = 0

@@ -83,7 +83,8 @@ class Worker:
             model: its file, which is opened here; the worker needs no right to find it.
             isolation: what it is started in.
             files: the model's other files by title, opened here too.
-            cache: a file that keeps what is compiled; the worker may write to it, no further than it is long.
+            cache: a file that keeps what is compiled, which the worker may write to; made if it is missing,
+                done without if there is no room.
 
         Raises:
             WorkerFailed: it cannot be started, or does not come up.

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         plan,
         sign,
     )
+    from edge_sdk.placing import place
     from edge_sdk.quantization import Quantization, quantize
     from edge_sdk.signature import Signature
     from targets.schema import Target
@@ -87,6 +88,7 @@ _HOMES = {
     "open_bundle": "edge_sdk.pipeline",
     "optimize": "edge_sdk.pipeline",
     "pack": "edge_sdk.pipeline",
+    "place": "edge_sdk.placing",
     "plan": "edge_sdk.pipeline",
     "quantize": "edge_sdk.quantization",
     "sign": "edge_sdk.pipeline",
@@ -127,6 +129,7 @@ __all__ = [
     "open_bundle",
     "optimize",
     "pack",
+    "place",
     "plan",
     "quantize",
     "sign",

@@ -16,16 +16,22 @@ if TYPE_CHECKING:
     from converters.partition.types import Plan
     from converters.progress import Progress
     from converters.quantize.calibration import Calibration
+    from converters.quantize.search import Search
     from device_agent.protocol import AgentInfo
     from targets.schema import Target
 
 
 @frozen
 class Candidate:
-    """A conversion that may be deployed: `openvino int8`."""
+    """A conversion that may be deployed: `openvino int8`.
+
+    `search` is the one that judged it, None where none did; of a float32 model it is the search that had it
+    as its reference.
+    """
 
     label: str
     conversion: Conversion
+    search: Search | None
 
     @property
     def runtime(self) -> str:
@@ -93,7 +99,7 @@ def made(
             if not planned.accepted:
                 raise _refused(planned)
             conversion = convert(runtime, planned, told)
-            candidates.append(Candidate(_label(conversion), conversion))
+            candidates.append(Candidate(_label(conversion), conversion, conversion.search))
         except AccuracyMissed as e:
             conversion = e.best
             refused.append(Refused(_label(conversion), e))
@@ -102,7 +108,7 @@ def made(
             continue
         if floats and conversion.artifact is not conversion.baseline:
             plain = as_float(conversion, planned, samples)
-            candidates.append(Candidate(_label(plain), plain))
+            candidates.append(Candidate(_label(plain), plain, conversion.search))
     return tuple(candidates), tuple(refused)
 
 

@@ -8,7 +8,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from converters.progress import Progress, silent
 from device_agent.errors import DeviceUnsuitable, InvalidRequest
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from converters.model import Model
     from converters.partition.types import Plan
     from converters.quantize.calibration import CalibrationSource
-    from device_agent.bundle import Bundle
+    from device_agent.bundle import Bundle, Execution
     from device_agent.protocol import Compared
     from edge_sdk.devices.device import Deployment, Device
     from targets.schema import Target
@@ -80,9 +80,10 @@ def deploy_fastest(
     labels: Any = None,
     resume: str | Path | None = None,
     precision: str = "auto",
+    execution: Execution | None = None,
     name: str | None = None,
     output: str | Path | None = None,
-    threads: int = 1,
+    request: BenchmarkRequest | None = None,
     sign_key: str | Path | None = None,
     progress: Progress = silent,
     **planning: Any,
@@ -103,9 +104,10 @@ def deploy_fastest(
         labels: of the validation samples, as for `convert`.
         resume: a file that keeps what the searches tried; each runtime has its own, named after it.
         precision: as for `plan`.
+        execution: how the runtimes with several processors run it; the others run it as they do.
         name: the deployment's name; made from the model's file name if None.
         output: the folder that the deployed bundle is kept in; it is not kept if None.
-        threads: that each candidate is measured on.
+        request: how a candidate is measured in one of its turns; `REQUEST` on one thread if None.
         sign_key: the key to sign with; if None, one of yours that is a signer of the device.
         progress: called as `progress(what, done, total)`.
         planning: what else `plan` takes, for every runtime: `io`, `metric`, `max_drop`, ...
@@ -133,13 +135,13 @@ def deploy_fastest(
     found = candidates(
         model, board, (device,),
         calibration=calibration, preprocessing=preprocessing, validation=validation, labels=labels,
-        resume=resume, precision=precision, progress=progress, **planning,
+        resume=resume, precision=precision, execution=execution, progress=progress, **planning,
     )  # fmt: skip
     key = None if sign_key is None else Path(sign_key)
     with tempfile.TemporaryDirectory(prefix="edge-") as folder:
         choice = choose_on(
             device, found, Path(folder), name=name, output=None if output is None else Path(output),
-            threads=threads, sign_key=key, progress=progress,
+            request=request, sign_key=key, progress=progress,
         )  # fmt: skip
         deployment = pipeline.deploy(choice.bundle, device, sign_key=key, progress=progress)
     return Fastest(choice, deployment)
@@ -156,10 +158,12 @@ def candidates(
     labels: Any = None,
     resume: str | Path | None = None,
     precision: str = "auto",
+    execution: Execution | None = None,
     progress: Progress = silent,
     **planning: Any,
 ) -> Candidates:
     """A model converted for every runtime of a board that one of the devices has; see `deploy_fastest`."""
+    from converters import registry
     from converters.convert import convert as run
     from converters.convert import generated
     from converters.quantize.scheme import AUTO
@@ -179,7 +183,8 @@ def candidates(
     )  # fmt: skip
 
     def plan(runtime: str) -> Plan:
-        return pipeline.plan(model, target, precision=precision, runtime=runtime, **planning)
+        how = execution if registry.backend(runtime).places else None
+        return pipeline.plan(model, target, precision=precision, runtime=runtime, execution=how, **planning)
 
     def convert(runtime: str, plan: Plan, told: Progress) -> Conversion:
         kept = making.journal(resume, runtime)
@@ -200,7 +205,7 @@ def choose_on(
     *,
     name: str | None = None,
     output: Path | None = None,
-    threads: int = 1,
+    request: BenchmarkRequest | None = None,
     sign_key: Path | None = None,
     progress: Progress = silent,
 ) -> Choice:
@@ -212,7 +217,7 @@ def choose_on(
         folder: where their bundles are packed.
         name: as for `deploy_fastest`, and so the rest.
         output: where the chosen bundle is kept.
-        threads: that each is measured on.
+        request: how each is measured in one of its turns.
         sign_key: the key to sign with.
         progress: called as `progress(what, done, total)`.
 
@@ -233,7 +238,7 @@ def choose_on(
     ]
     labels = [each.label for each in able]
     compared, decision = measure(
-        device, bundles, labels, threads=threads, sign_key=sign_key, progress=progress
+        device, bundles, labels, request=request, sign_key=sign_key, progress=progress
     )
     if decision.chosen is None:
         raise DeviceUnsuitable(
@@ -254,7 +259,7 @@ def measure(
     bundles: Sequence[Bundle],
     labels: Sequence[str],
     *,
-    threads: int = 1,
+    request: BenchmarkRequest | None = None,
     sign_key: Path | None = None,
     progress: Progress = silent,
 ) -> tuple[Compared | None, Decision]:
@@ -264,7 +269,7 @@ def measure(
         device: an open device that has their runtimes.
         bundles: in order of preference.
         labels: what each is called.
-        threads: that each is measured on.
+        request: how each is measured in one of its turns.
         sign_key: the key to sign with.
         progress: called as `progress(what, done, total)`.
 
@@ -273,7 +278,6 @@ def measure(
     """
     if len(bundles) == 1:
         return None, only(labels[0], bundles[0].config.runtime)
-    request = evolve(REQUEST, threads=threads)
     most = LOOKS * CALLS
     measured: list[Compared] = []
     while True:
@@ -281,7 +285,9 @@ def measure(
         def told(what: str, done: int, total: int, number: int = len(measured) + 1) -> None:
             progress(f"{what}, {number} of at most {most}", done, total)
 
-        measured.append(device.compare(bundles, request, rounds=ROUNDS, sign_key=sign_key, progress=told))
+        measured.append(
+            device.compare(bundles, request or REQUEST, rounds=ROUNDS, sign_key=sign_key, progress=told)
+        )
         if len(measured) % CALLS == 0:
             compared = reduce(pooled, measured)
             decision = choose(compared, labels)

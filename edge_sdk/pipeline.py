@@ -217,6 +217,7 @@ def convert(
     validation: CalibrationSource | None = None,
     labels: Any = None,
     resume: str | Path | None = None,
+    fold_preprocessing: bool = False,
     progress: Progress = silent,
 ) -> Conversion:
     """Make the compiled model a plan describes, and compare it with the source model.
@@ -230,6 +231,8 @@ def convert(
         validation: samples that accuracy is judged on, as `calibration`; the calibration samples if None.
         labels: of the validation samples: a file or an array, `[N, ...]`; a file of samples may hold them.
         resume: a file that keeps what a search tried, to go on from there.
+        fold_preprocessing: the compiled model takes pixels (`uint8[N, H, W, C]`) and prepares them itself;
+            for OpenVINO, calibrated with a folder of images.
         progress: called as `progress(what, done, total)`.
 
     Raises:
@@ -250,7 +253,11 @@ def convert(
         model, calibration, preprocessing=preprocessing, validation=validation, labels=labels,
         progress=progress,
     )  # fmt: skip
-    return run(
+    if fold_preprocessing:
+        from converters.openvino import pixels
+
+        pixels.check(plan.runtime, None if calibrating is None else calibrating.preprocessing, plan.model)
+    made = run(
         model,
         plan,
         calibration=calibrating,
@@ -258,6 +265,7 @@ def convert(
         resume=None if resume is None else Path(resume),
         progress=progress,
     )
+    return pixels.taking_pixels(made) if fold_preprocessing else made
 
 
 def pack(conversion: Conversion, path: str | Path, *, name: str | None = None) -> Bundle:
@@ -360,9 +368,13 @@ def deploy(
         UntrustedSigner: the device takes signed bundles only, and you have no key that it trusts.
         ActivationFailed: the device does not compute what the host computed, or cannot load the model.
         DeploymentConflict: another deployment of the same model is under way.
+        DeviceUnsuitable: it has no processor of the kind that the bundle is for, or no driver for it.
         DiskFull: no room on the device.
         DeviceError: anything else on the device or the way to it.
     """
+    from edge_sdk import placing
+
+    placing.check_bundle(bundle, device)
     key = None if sign_key is None else Path(sign_key)
     return device.deploy(bundle, sign_key=key, progress=progress)
 

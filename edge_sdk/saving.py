@@ -43,7 +43,12 @@ def save(conversion: Conversion, folder: Path, *, name: str | None = None) -> Sa
         OutputError: the files cannot be written, or would replace the model they were made from.
     """
     title = conversion.artifact.title
-    if (folder / title).resolve() == conversion.model.path.resolve():
+    source = conversion.model.path.resolve()
+    # an IR's weights lie beside it under its name: they are the source's too
+    if any(
+        (folder / each).resolve() in (source, source.with_suffix(".bin"))
+        for each in conversion.artifact.titles
+    ):
         raise OutputError(
             "the result would replace the model it was made from",
             where=str(folder / title),

@@ -93,6 +93,12 @@ def write_ir() -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
+def openvino() -> None:
+    """Skips without OpenVINO."""
+    needs("openvino", extra="openvino")
+
+
+@pytest.fixture(scope="session")
 def keras_samples(tmp_path_factory) -> Path:
     """A folder with small Keras and SavedModel files, made once for all workers; skips without TensorFlow."""
     needs("tensorflow", "tf_keras", extra="keras")

@@ -38,12 +38,12 @@ def test_the_public_api():
     assert sorted(edge_sdk.__all__) == edge_sdk.__all__
     assert all(getattr(edge_sdk, name) is not None for name in edge_sdk.__all__)
     assert {
-        "Artifact", "BenchmarkRequest", "BenchmarkResult", "Bundle", "Conversion", "Deployment", "Device",
-        "EdgeError", "Execution", "Fidelity", "Model", "Optimization", "Plan", "Preflight", "Quantization",
-        "Search",
-        "Selector", "Signature", "Target", "TensorSpec", "Verdict", "__version__", "benchmark", "convert",
-        "deploy", "device",
-        "inspect", "load", "open_bundle", "optimize", "pack", "plan", "quantize", "sign",
+        "Artifact", "BenchmarkRequest", "BenchmarkResult", "Bundle", "Choice", "Conversion",
+        "Deployment", "Device", "EdgeError", "Execution", "Fastest", "Fidelity", "Model",
+        "Optimization", "Plan", "Preflight", "Quantization", "Search", "Selector", "Signature",
+        "Target", "TensorSpec", "Verdict", "__version__", "benchmark", "convert", "deploy",
+        "deploy_fastest", "device", "inspect", "load", "open_bundle", "optimize", "pack", "place",
+        "plan", "quantize", "sign",
     } == set(edge_sdk.__all__)  # fmt: skip
 
 

@@ -3,6 +3,7 @@
     open  {path, inputs, outputs, images}, payload: bound inputs
           -> opened {unsupported, version}, payload: {operators, translated} as JSON; or refused {message}
     save  {folder, fp16}  -> saved; model.xml and model.bin are there
+    fold  see `raw_pixels`, and `nncf_child` for what NNCF does
 
 `inputs` are [name, name in the file, dtype, shape as the file lays it], `outputs` likewise, with -1 for an
 open size. A request after `open` works on the model that it left. openvino's telemetry, a thread that may
@@ -20,7 +21,7 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # an impor
 
 import openvino  # noqa: E402 - after the line above
 
-from converters.openvino import ends, listing, reading  # noqa: E402
+from converters.openvino import ends, listing, raw_pixels, reading  # noqa: E402
 from converters.openvino.nncf_child import Quantising  # noqa: E402
 from converters.readers import child  # noqa: E402
 from device_agent.errors import EdgeError, InvalidModel  # noqa: E402
@@ -42,12 +43,7 @@ class Models:
             made = listing.translated(model)
             reading.fix(model, head, child.unpack(frame.payload))
             model = ends.arrange(model, head)
-        except (
-            RuntimeError,
-            ValueError,
-            TypeError,
-            reading.Unfit,
-        ) as e:
+        except (RuntimeError, ValueError, TypeError, reading.Unfit) as e:
             return Frame({"kind": "refused", "message": str(e)})
         self.model = model
         entries = listing.entries(model, made)
@@ -99,4 +95,14 @@ def _failed(frame: Frame, cause: Exception) -> EdgeError:
 if __name__ == "__main__":
     models = Models()
     quantising = Quantising(lambda: models.model, lambda model, folder: write(model, folder, fp16=False))
-    child.serve({"open": models.open, "save": models.save, **quantising.handlers()}, _failed)
+    child.serve(
+        {
+            "open": models.open,
+            "save": models.save,
+            "fold": lambda frame: raw_pixels.fold(
+                frame, lambda model, folder: write(model, folder, fp16=False)
+            ),
+            **quantising.handlers(),
+        },
+        _failed,
+    )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 OPEN_SECONDS = 900.0  # as PyTorch's export has
 SAVE_SECONDS = 300.0
 MODULE = "converters.openvino.child"
+_READING = "reading for OpenVINO"
 _KEPT = 1  # of models: planning, converting and quantising the same one opens it once
 
 
@@ -114,7 +115,7 @@ def open_model(model: Model, progress: Progress) -> OpenModel:
         MissingDependency: openvino is not installed.
     """
     child.require("openvino", extra="openvino")
-    progress("reading for OpenVINO", 0, 1)
+    progress(_READING, 0, 1)
     where = str(model.path)
     process = Child(MODULE, "OpenVINO")
     said: list[tuple[Road, str]] = []
@@ -125,7 +126,7 @@ def open_model(model: Model, progress: Progress) -> OpenModel:
                     road.request(model), child.pack(road.bound), where=where, seconds=OPEN_SECONDS
                 )
                 if answer.kind == "opened":
-                    progress("reading for OpenVINO", 1, 1)
+                    progress(_READING, 1, 1)
                     listed, head = json.loads(answer.payload), answer.head
                     return OpenModel(
                         process,
@@ -183,6 +184,8 @@ def shared(model: Model, progress: Progress) -> OpenModel:
     found = _cache.pop(key, None)
     if found is None or not found.process.running:
         found = open_model(model, progress)
+    else:
+        progress(_READING, 1, 1)
     _cache[key] = found
     while len(_cache) > _KEPT:
         _cache.popitem(last=False)  # ends with its last reference: an engine may still use it

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _PLACES = re.compile(  # in OpenVINO's own sources and passes
     r"Exception from \S+:\d+:|Check '[^\n]*' failed at \S+:\d+:|\S+\.[ch]pp:\d+:?"
     r"|FrontEnd API failed with \w+:|Model wasn't fully converted\.|Summary:|^-- "
-    r"|\[ov::\S+\] END: node: [^\n]* CALLBACK HAS THROWN:",
+    r"|To facilitate the conversion[^\n]*|\[ov::\S+\] END: node: [^\n]* CALLBACK HAS THROWN:",
     re.MULTILINE,
 )
 _LONGEST = 300  # characters of a reason

@@ -169,7 +169,7 @@ def _alternative(model: Model, target: Target, recipe: Recipe, runtime: str) -> 
     except (InvalidRequest, MissingDependency) as e:
         return Alternative(runtime, accepted=False, reason=str(e))
     if other.accepted:
-        return Alternative(runtime, accepted=True, reason=f"takes all {len(other.operators)} operators")
+        return Alternative(runtime, accepted=True, reason="takes every operator")
     refused = f"refuses {len(other.refusals)} of {len(other.operators)} operators"
     return Alternative(runtime, accepted=False, reason=f"{refused}: {other.refusals[0]}")
 

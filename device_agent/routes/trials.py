@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from device_agent import contest, patience, trials, web
+from device_agent import patience, web
 from device_agent.agent import Agent
 from device_agent.bundle import check_name
 from device_agent.errors import EdgeError
@@ -24,7 +24,7 @@ ANSWER_S = 600.0  # for a question to a runtime: its worker's own deadlines come
 async def compare(request: Request) -> Response:
     """Events, the result a Compared. It ends if the client goes away."""
     agent, name = agent_of(request), check_name(request.path_params["name"])
-    asked = contest.check(await web.typed(request, CompareRequest))
+    asked = await web.typed(request, CompareRequest)
     return await web.events(
         agent.lifetime,
         lambda emit: _counted(agent, "compare", agent.trials.compare(name, asked, emit)),
@@ -35,7 +35,7 @@ async def compare(request: Request) -> Response:
 async def query(request: Request) -> Response:
     """Queried. It ends if the client goes away."""
     agent, name = agent_of(request), check_name(request.path_params["name"])
-    asked = trials.check(await web.typed(request, QueryRequest))
+    asked = await web.typed(request, QueryRequest)
     with agent.lifetime.held():
         found = await patience.answered(
             request, lambda _: _counted(agent, "query", agent.trials.query(name, asked)), ANSWER_S

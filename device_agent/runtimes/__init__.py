@@ -14,6 +14,7 @@ from device_agent.versions import numbers
 _RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime for runtime in (LiteRT(), TFLite(), OpenVINO(), Null())
 }
+_INSTALL = "`edge devices install DEVICE --runtime {}` brings it."
 
 
 def get(name: str) -> Runtime:
@@ -41,9 +42,15 @@ def check(name: str, least_version: str) -> str:
     """
     version = get(name).version()
     if version is None:
-        raise RuntimeMissing("the runtime is not installed on the device", where=name)
+        raise RuntimeMissing(
+            "the runtime is not installed on the device", where=name, next_step=_INSTALL.format(name)
+        )
     if numbers(version) < numbers(least_version):
         raise RuntimeMissing(
-            "the runtime on the device is too old", where=name, got=version, expected=f">= {least_version}"
+            "the runtime on the device is too old",
+            where=name,
+            got=version,
+            expected=f">= {least_version}",
+            next_step=_INSTALL.format(name),
         )
     return version

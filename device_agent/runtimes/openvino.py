@@ -1,29 +1,20 @@
-"""The OpenVINO runtime: its IR (an `.xml` with its weights in a `.bin`) on the processors that it has here.
-
-openvino's telemetry, a thread that may reach for the network, is never started.
-"""
+"""The OpenVINO runtime: its IR (an `.xml` with its weights in a `.bin`) on the processors it has here."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from device_agent.bundle import Execution, TensorSpec
-from device_agent.errors import InvalidRequest, RuntimeMissing, WorkerFailed
-from device_agent.protocol import OperatorTiming, Queried, QueriedDevice, RuntimeDevice
-from device_agent.runtimes.base import DEFAULT, Options, check_inputs
-from device_agent.runtimes.openvino_timings import RESOLUTION_NS, Timings
-from device_agent.tensors import DTYPES, Tensor
-
-if TYPE_CHECKING:
-    import numpy as np
-
-_TELEMETRY = "openvino_telemetry"
-_MESSAGE_LENGTH = 500
+from device_agent import execution as executions
+from device_agent.bundle import Execution
+from device_agent.errors import InvalidRequest, WorkerFailed
+from device_agent.protocol import Queried, QueriedDevice, RuntimeDevice
+from device_agent.runtimes import openvino_cache, openvino_devices, openvino_placement
+from device_agent.runtimes.base import DEFAULT, Options
+from device_agent.runtimes.openvino_package import ERRORS, package, said
+from device_agent.runtimes.openvino_session import Compiled, OpenVINOSession
 
 
 class OpenVINO:
@@ -43,177 +34,132 @@ class OpenVINO:
 
     def load(self, path: Path, options: Options = DEFAULT) -> OpenVINOSession:
         """The model in an IR, compiled for the device of `options.execution`."""
-        openvino = _openvino()
+        begin = time.perf_counter_ns()
+        openvino = package()
         execution = options.execution or Execution()
-        weights = next((file for title, file in options.files.items() if title.endswith(".bin")), None)
         try:
-            core = openvino.Core()
-            model = core.read_model(str(path), "" if weights is None else str(weights))
-            compiled = core.compile_model(model, execution.device, _properties(execution, options))
-            return OpenVINOSession(openvino, compiled, execution.hint, profile=options.profile)
-        except (RuntimeError, TypeError, ValueError) as e:
-            raise WorkerFailed(
-                "openvino refuses the model", where=path.name, got=str(e).strip()[-_MESSAGE_LENGTH:]
-            ) from e
+            executions.check(execution)
+            compiled = _compiled(openvino, path, options, execution, begin)
+            placed = openvino_placement.read(compiled.model, compiled.homes)
+            placement = openvino_placement.against(execution, placed)
+            return OpenVINOSession(openvino, compiled, execution.hint, placement, profile=options.profile)
+        except WorkerFailed as e:
+            e.where = e.where or path.name
+            raise
+        except InvalidRequest as e:
+            raise WorkerFailed(e.what, where=e.where, got=e.got, expected=e.expected) from e
+        except ERRORS as e:
+            raise WorkerFailed("openvino refuses the model", where=path.name, got=said(e)) from e
 
     def devices(self) -> tuple[RuntimeDevice, ...]:
-        """The processors that OpenVINO finds here."""
-        core = _openvino().Core()
-        return tuple(
-            RuntimeDevice(
-                name,
-                str(core.get_property(name, "FULL_DEVICE_NAME")),
-                tuple(core.get_property(name, "OPTIMIZATION_CAPABILITIES")),
-            )
-            for name in core.available_devices
-        )
+        """The processors that OpenVINO finds here, and those that only the kernel does."""
+        core = package().Core()
+        present = core.available_devices
+        return (*(_device(core, name) for name in present), *openvino_devices.lacking(present))
 
     def query(self, path: Path, options: Options, devices: tuple[str, ...]) -> Queried:
         """Which operators of an IR each device can run, asked with `query_model`."""
-        core = _openvino().Core()
-        weights = next((file for title, file in options.files.items() if title.endswith(".bin")), None)
-        model = core.read_model(str(path), "" if weights is None else str(weights))
-        operators = tuple(node.get_friendly_name() for node in model.get_ordered_ops())
-        found = []
-        for device in devices:
-            try:
-                runs = core.query_model(model, device)
-                found.append(QueriedDevice(device, tuple(name for name in operators if name in runs)))
-            except RuntimeError as e:
-                found.append(QueriedDevice(device, (), str(e).strip()[-_MESSAGE_LENGTH:]))
-        return Queried(operators, tuple(found))
-
-
-class OpenVINOSession:
-    """A model that is loaded."""
-
-    resolution_ns = RESOLUTION_NS
-
-    def __init__(self, openvino: Any, compiled: Any, hint: str, *, profile: bool) -> None:
-        self.hint = hint
-        self._openvino = openvino
-        self._compiled = compiled
-        self._request = compiled.create_infer_request()
-        self._tensors: list[Any] = []
-        self._timings = None
-        if profile:
-            self._timings = Timings(self._request, {}, str(compiled.get_property("EXECUTION_DEVICES")[0]))
-        self.inputs = tuple(_spec(port) for port in compiled.inputs)
-        self.outputs = tuple(_spec(port) for port in compiled.outputs)
-
-    def set_inputs(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put the inputs in place."""
-        check_inputs(self.inputs, tensors)
-        arrays = [_array(tensors[spec.name]) for spec in self.inputs]
-        self._tensors = [self._openvino.Tensor(array, shared_memory=True) for array in arrays]
-        for index, tensor in enumerate(self._tensors):
-            self._request.set_input_tensor(index, tensor)
-
-    def invoke(self) -> None:
-        """Run the model once."""
+        core = package().Core()
         try:
-            self._request.infer(share_outputs=True)  # by default it copies them
-        except RuntimeError as e:
-            raise _failed(e) from e
-        if self._timings is not None:
-            self._timings.ran()
+            model = _read(core, path, options)
+        except ERRORS as e:
+            raise WorkerFailed("openvino refuses the model", where=path.name, got=said(e)) from e
+        operators = tuple(
+            node.get_friendly_name()
+            for node in model.get_ordered_ops()
+            if node.get_type_name() not in openvino_placement.NO_OPERATORS
+        )
+        return Queried(operators, tuple(_queried(core, model, operators, name) for name in devices))
 
-    def latency_ns(self) -> int:
-        """Of the last `invoke`, by openvino's clock."""
-        latency_ms: float = self._request.latency
-        return round(latency_ms * 1e6)
 
-    def get_outputs(self) -> dict[str, Tensor]:
-        """Copies of the outputs of the last `invoke`."""
-        found = {}
-        for index, spec in enumerate(self.outputs):
-            array = self._request.get_output_tensor(index).data
-            found[spec.name] = Tensor(array.dtype.name, tuple(array.shape), array.tobytes())
-        return found
+def _compiled(openvino: Any, path: Path, options: Options, execution: Execution, begin: int) -> Compiled:
+    """The model, compiled now or before.
 
-    def reset_timings(self) -> None:
-        """Begin to count anew."""
-        if self._timings is not None:
-            self._timings.reset()
-
-    def timings(self) -> tuple[OperatorTiming, ...]:
-        """Means over the runs since then; empty where it was not loaded to count."""
-        return () if self._timings is None else self._timings.means()
-
-    def stream(self, seconds: float) -> float:
-        """Runs per second, as many side by side as the compiled model has room for."""
+    Args:
+        openvino: the package.
+        path: of the model.
+        options: of the load.
+        execution: that the options come to.
+        begin: when the load began, by `time.perf_counter_ns`.
+    """
+    core = openvino.Core()
+    present, kind = core.available_devices, executions.kind_of(execution.device)
+    refusal = openvino_devices.absent(execution.device, present)
+    if refusal is not None and kind != executions.AUTO:  # which may do with less
+        raise refusal
+    properties = openvino_devices.properties(execution, options, present)
+    if kind:  # HETERO would lose the affinities, AUTO exports nothing
+        model, homes = _read(core, path, options), {}
+        if kind == executions.HETERO:
+            answered = core.query_model(model, execution.device)
+            homes = openvino_placement.assigned(model, execution, answered)
         try:
-            queue = self._openvino.AsyncInferQueue(self._compiled)
-            for request in queue:
-                for index, tensor in enumerate(self._tensors):
-                    request.set_input_tensor(index, tensor)
-            for _ in range(len(queue)):  # the first run of each is slower
-                queue.start_async()
-            queue.wait_all()
-            count = 0
-            begin = time.perf_counter_ns()
-            while not count or time.perf_counter_ns() - begin < seconds * 1e9:
-                queue.start_async()
-                count += 1
-            queue.wait_all()
+            return Compiled(core.compile_model(model, execution.device, properties), homes)
         except RuntimeError as e:
-            raise _failed(e) from e
-        return count * 1e9 / (time.perf_counter_ns() - begin)
+            if refusal is None:
+                raise
+            raise refusal from e
+    files = [path, *(options.files[title] for title in sorted(options.files))]
+    kept_with = openvino_devices.compiled_with(properties)
+    key = b""
+    if options.cache is not None:
+        key = openvino_cache.key_of(openvino.get_version(), execution.device, kept_with, files)
+    with openvino_cache.opened(options.cache, key) as kept:
+        found = None if kept is None else _imported(core, kept, execution.device, properties)
+        if found is not None:
+            return found
+        model = core.compile_model(_read(core, path, options), execution.device, properties)
+        load_ns = time.perf_counter_ns() - begin
+        filled = kept is not None and _filled(model, kept, load_ns)
+        return Compiled(model, {}, first_load_ns=load_ns if filled else None)
 
 
-def _failed(error: RuntimeError) -> WorkerFailed:
-    return WorkerFailed("openvino cannot run the model", got=str(error).strip()[-_MESSAGE_LENGTH:])
-
-
-def _openvino() -> Any:
-    """The package, imported without its telemetry."""
-    hidden = _TELEMETRY not in sys.modules
-    if hidden:
-        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # an import of it fails: that is allowed for
+def _imported(
+    core: Any, kept: openvino_cache.Cache, device: str, properties: dict[str, Any]
+) -> Compiled | None:
+    found = kept.read()
+    if found is None:
+        return None
     try:
-        import openvino
-    except ImportError as e:
-        raise RuntimeMissing(
-            "the runtime cannot be imported",
-            where="openvino",
-            got=str(e),
-            next_step="Install openvino on the device.",
-        ) from e
-    finally:
-        if hidden:
-            del sys.modules[_TELEMETRY]
-    return openvino
+        model = core.import_model(found.blob, device, properties)
+    except ERRORS:  # compiled anew: another CPU than the one it was made for, for one
+        return None
+    return Compiled(model, {}, from_cache=True, first_load_ns=found.first_load_ns)
 
 
-def _properties(execution: Execution, options: Options) -> dict[str, Any]:
-    found: dict[str, Any] = {"PERFORMANCE_HINT": execution.hint.upper()}
-    if execution.device == "CPU":
-        found["INFERENCE_NUM_THREADS"] = options.threads
-        if execution.precision is not None:
-            found["INFERENCE_PRECISION_HINT"] = execution.precision
-    if execution.streams is not None:
-        found["NUM_STREAMS"] = execution.streams
-    if options.profile:
-        found["PERF_COUNT"] = True
-    return found
-
-
-def _spec(port: Any) -> TensorSpec:
-    name = min(port.get_names(), default=port.get_node().get_friendly_name())
-    dtype = port.get_element_type().to_dtype().name
-    if dtype not in DTYPES:
-        raise WorkerFailed("a tensor's dtype is not supported", where=name, got=dtype)
-    shape = port.get_partial_shape()
-    if shape.rank.is_dynamic:
-        raise WorkerFailed("a tensor has no rank", where=name)
-    return TensorSpec(name, dtype, tuple(-1 if size.is_dynamic else size.get_length() for size in shape))
-
-
-def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
-    import numpy as np
-
+def _filled(model: Any, kept: openvino_cache.Cache, load_ns: int) -> bool:
     try:
-        # a copy: openvino shares only what can be written to
-        return np.frombuffer(tensor.data, dtype=tensor.dtype).reshape(tensor.shape).copy()
-    except ValueError as e:
-        raise InvalidRequest("a tensor's bytes do not fill its shape", got=str(e)) from e
+        exported = model.export_model()
+    except ERRORS:  # not every processor's compiled models can be exported
+        return False
+    return kept.fill(exported.getvalue(), load_ns)
+
+
+def _read(core: Any, path: Path, options: Options) -> Any:
+    weights = next((file for title, file in options.files.items() if title.endswith(".bin")), None)
+    return core.read_model(str(path), "" if weights is None else str(weights))
+
+
+def _device(core: Any, name: str) -> RuntimeDevice:
+    try:
+        title = str(core.get_property(name, "FULL_DEVICE_NAME"))
+        return RuntimeDevice(name, title, tuple(core.get_property(name, "OPTIMIZATION_CAPABILITIES")))
+    except ERRORS as e:
+        return RuntimeDevice(name, "", (), said(e))
+
+
+def _queried(core: Any, model: Any, operators: tuple[str, ...], device: str) -> QueriedDevice:
+    if executions.kind_of(device) == executions.AUTO:
+        return QueriedDevice(device, (), "AUTO chooses when a model is loaded: ask the processors themselves")
+    try:
+        executions.check(Execution(device))
+    except InvalidRequest as e:
+        return QueriedDevice(device, (), f"{e.what}, expected {e.expected}")
+    refusal = openvino_devices.absent(device, core.available_devices)
+    if refusal is not None:
+        return QueriedDevice(device, (), refusal.got or refusal.what)
+    try:
+        runs = core.query_model(model, device)
+    except ERRORS as e:
+        return QueriedDevice(device, (), said(e))
+    return QueriedDevice(device, tuple(name for name in operators if name in runs))

@@ -6,6 +6,7 @@ count whole microseconds: a run's time is rounded down, and so is the CPU's mean
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,9 @@ from attrs import frozen
 from device_agent.protocol import OperatorTiming
 
 RESOLUTION_NS = 1000
-_HALF_NS = RESOLUTION_NS // 2  # what rounding one run's time down loses on average
+_HALF_NS = RESOLUTION_NS // 2  # what rounding down loses on average
 _CPU = "CPU"
+_SUBGRAPH = re.compile(r"^subgraph\d+: ")  # which HETERO puts before the names of operators
 
 
 @frozen
@@ -64,16 +66,17 @@ class Timings:
         return tuple(self._timing(name, counted) for name, counted in self._read().items())
 
     def _timing(self, name: str, counted: _Counted) -> OperatorTiming:
-        device = self._devices.get(name, self._device)
+        device = self._devices.get(_SUBGRAPH.sub("", name), self._device)
         count = self._runs - self._before
         if device == _CPU:
             before = self._means_before.get(name)
             sum_ns = self._runs * counted.mean_ns - self._before * (before.mean_ns if before else 0)
+            roundings = 2 if counted.mean_ns else 1  # a mean of nothing was hardly rounded
         else:
             sum_ns = self._sums_ns[name]
-        return OperatorTiming(
-            name, counted.type, counted.kernel, device, max(0, round(sum_ns / count)) + _HALF_NS
-        )
+            roundings = 1
+        mean_ns = max(0, round(sum_ns / count)) + roundings * _HALF_NS
+        return OperatorTiming(name, counted.type, counted.kernel, device, mean_ns)
 
     def _read(self) -> dict[str, _Counted]:
         return {

@@ -8,7 +8,8 @@ The ratio of two candidates is the Hodges-Lehmann estimate over the rounds' log 
 Wilcoxon's signed ranks: exact for any symmetric distribution, so heavy tails and two modes are no harm
 (M. Hollander, D. A. Wolfe, E. Chicken, Nonparametric Statistical Methods, 3.2 and 3.3). Where a round
 resembles the one before it, the interval is widened by sqrt((1 + r) / (1 - r)), r the first-order correlation
-with its bias taken off (F. H. C. Marriott, J. A. Pope, Biometrika 41, 1954).
+with its bias taken off (F. H. C. Marriott, J. A. Pope, Biometrika 41, 1954) and a standard error added, since
+so few rounds do not tell it better.
 Between every pair of candidates, and at every look at data that grows, a wrong claim could be made; each is
 held to its share of what the confidence leaves (Bonferroni), so that the confidence is that of the choice.
 """
@@ -57,9 +58,7 @@ class Ratio:
     @property
     def settled(self) -> bool:
         """More rounds would not change what is made of it."""
-        if self.low is None or self.high is None:
-            return False
-        return self.low > 1 or self.high < 1 + INDIFFERENCE
+        return self.slower or (self.high is not None and self.high < 1 + INDIFFERENCE)
 
 
 @frozen
@@ -224,7 +223,8 @@ def _widening(differences: Sequence[float]) -> float:
     if count < _LEAST_ROUNDS or squares == 0:
         return 1.0
     raw = math.fsum(a * b for a, b in pairwise(away)) / squares
-    likeness = min(max((count * raw + 1) / (count - 3), 0.0), _MOST_CORRELATED)
+    unbiased = (count * raw + 1) / (count - 3)
+    likeness = min(max(unbiased + 1 / math.sqrt(count), 0.0), _MOST_CORRELATED)
     return math.sqrt((1 + likeness) / (1 - likeness))
 
 
@@ -277,6 +277,8 @@ def _sentence(contenders: Sequence[Contender], chosen: int, *, preferred: bool, 
             f"{winner.label} is preferred: {rival.label} takes {ratio} times as long, {at}, "
             f"a gain below {100 * INDIFFERENCE:g} %"
         )
+    if ratio.low is not None and ratio.low > 1:
+        return f"{winner.label} is faster, but hardly: {rival.label} takes {ratio} times as long, {at}"
     return (
         f"no difference was found: {rival.label} takes {ratio} times as long as {winner.label}, {at}; "
         f"{winner.label} is preferred"

@@ -98,8 +98,9 @@ def choosing(function: F) -> F:
         ),
         click.option(
             "--ranges",
-            type=click.Choice(["minmax", "percentile", "mse", "octav"]),
-            help="How the ranges of activations are chosen; auto tries each.",
+            type=click.Choice(["minmax", "percentile", "mse", "octav", "mean-minmax"]),
+            help="How the ranges of activations are chosen (by OpenVINO: minmax, mse, mean-minmax); auto "
+            "tries each.",
         ),
         click.option(
             "--repair",
@@ -107,7 +108,8 @@ def choosing(function: F) -> F:
             metavar="NAME",
             multiple=True,
             help="Mend the model so before rounding: split_heads, equalization, bias_correction, "
-            "weight_rounding, none; repeatable. auto tries each, or those named here.",
+            "weight_rounding, none; for OpenVINO smooth_quant, asymmetric, bias_correction, "
+            "fast_bias_correction, none; repeatable. auto tries each, or those named here.",
         ),
         click.option(
             "--time-budget",

@@ -26,6 +26,24 @@ if TYPE_CHECKING:
     help="Measure at least so long, or 50,000 runs.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the runtime.")
+@click.option(
+    "--profile", is_flag=True, help="Then measure again, with counters: where the time goes, by operator."
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="With --profile, list so many operators; the rest are one line.",
+)
+@click.option(
+    "--hint",
+    type=click.Choice(["latency", "throughput"]),
+    help="What OpenVINO loads the model for, instead of what it was deployed with.",
+)
+@click.option(
+    "--streams", type=click.IntRange(min=1), help="How many runs OpenVINO makes room for side by side."
+)
 @several.which
 @output.common
 def command(
@@ -33,6 +51,10 @@ def command(
     iterations: int,
     seconds: float,
     threads: int,
+    profile: bool,
+    top: int,
+    hint: str | None,
+    streams: int | None,
     addresses: tuple[str, ...],
     target: str | None,
     json_to: str | None,
@@ -47,6 +69,9 @@ def command(
         min_seconds=seconds,
         max_seconds=max(BenchmarkRequest().max_seconds, seconds),
         threads=threads,
+        profile=profile,
+        hint=hint,
+        streams=streams,
     )
 
     def work(device: Device, progress: Progress) -> BenchmarkResult:
@@ -61,7 +86,7 @@ def command(
 
     shown = several.Shown(
         to_json=lambda device, result: bench_report(device, result).to_json(),
-        text=lambda device, result: text.print_bench(bench_report(device, result)),
+        text=lambda device, result: text.print_bench(bench_report(device, result), top),
         heads=("outcome", "generation", "p50", "p90", "p99"),
         row=row,
     )

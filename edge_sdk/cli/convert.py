@@ -35,6 +35,7 @@ def command(
     shapes: ShapeOptions,
     calibration: str | None,
     preprocessing: Path | None,
+    fold_preprocessing: bool,
     accuracy: AccuracyOptions,
     name: str | None,
     folder: Path,
@@ -52,7 +53,7 @@ def command(
         folder,
         name,
         options,
-        DataOptions(calibration, preprocessing, accuracy),
+        DataOptions(calibration, preprocessing, accuracy, fold_preprocessing),
         json_to,
         text.print_conversion,
     )

@@ -11,11 +11,11 @@ import click
 from attrs import frozen
 from click.core import ParameterSource
 
-from edge_sdk.cli import deploy_bundle, output, several
+from edge_sdk.cli import deploy_auto, deploy_bundle, output, several
 from edge_sdk.cli.accuracy import AccuracyOptions, keeping
 from edge_sdk.cli.clock import Clock
 from edge_sdk.cli.options import DataOptions, PlanOptions, ShapeOptions, calibrating, planning
-from edge_sdk.cli.running import RuntimeOptions
+from edge_sdk.cli.running import AUTO, RuntimeOptions
 
 if TYPE_CHECKING:
     from converters.convert import Conversion
@@ -63,6 +63,7 @@ def command(
     shapes: ShapeOptions,
     calibration: str | None,
     preprocessing: Path | None,
+    fold_preprocessing: bool,
     accuracy: AccuracyOptions,
     addresses: tuple[str, ...],
     name: str | None,
@@ -81,14 +82,21 @@ def command(
     target (this machine for local, a temporary agent for null). On any failure the model that was active
     before stays active; so it does where the accuracy that is asked for cannot be kept (exit code 15), and
     the best that was found is then kept in DIR. With several devices the exit code is that of the worst.
+
+    With --runtime auto the model is converted for each runtime of the target, all are measured in turns on
+    the device, and the fastest is activated.
     """
     given = ctx.get_parameter_source("target") is not ParameterSource.DEFAULT
     names, target = _resolve(addresses, target, given=given)
     if deploy_bundle.is_bundle(path):
+        _check_bundle(running)
         ctx.exit(deploy_bundle.deploy(path, names, sign_key, json_to))
     options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search, running)
-    data = DataOptions(calibration, preprocessing, accuracy)
+    data = DataOptions(calibration, preprocessing, accuracy, fold_preprocessing)
     after = After(name, folder, None if no_bench else threads, sign_key)
+    if running.runtime == AUTO:
+        _check_auto(running, data)
+        ctx.exit(deploy_auto.deploy(names, options, data, after, json_to))
     if len(names) == 1:
         _deploy_to_one(names[0], options, data, after, json_to)
         return
@@ -111,6 +119,12 @@ class After:
         """Where the bundle goes; a temporary folder unless it is to be kept."""
         return self.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-")))
 
+    def place(self, conversion: Conversion, device: Device, progress: Progress) -> Conversion:
+        """The conversion with a processor for each operator, where it is to be spread over several."""
+        from edge_sdk import placing
+
+        return placing.place(conversion, device, name=self.name, sign_key=self.sign_key, progress=progress)
+
     def keep(self, missed: AccuracyMissed) -> None:
         """Keep the best that was found where a folder was named, and what was tried in the error."""
         from edge_sdk import saving
@@ -127,6 +141,36 @@ class After:
         if self.threads is None:
             return None
         return device.benchmark(name, BenchmarkRequest(threads=self.threads), progress=progress)
+
+
+def _check_bundle(running: RuntimeOptions) -> None:
+    """A bundle says itself what runs it, and how: options that say otherwise are refused."""
+    from device_agent.errors import InvalidRequest
+
+    if running != RuntimeOptions():
+        raise InvalidRequest(
+            "a bundle says itself which runtime runs it, and how",
+            got="options of the runtime, and a bundle",
+            next_step="Deploy the model that it was made from with them, or the bundle without.",
+        )
+
+
+def _check_auto(running: RuntimeOptions, data: DataOptions) -> None:
+    """The runtimes are compared as each runs by itself: what only one of them could be told is refused."""
+    from device_agent.errors import InvalidRequest
+
+    if data.fold:
+        raise InvalidRequest(
+            "only a model for OpenVINO can hold its preprocessing",
+            got="--fold-preprocessing with --runtime auto",
+            next_step="Choose `--runtime openvino`, or leave it away.",
+        )
+    if running.execution is not None:
+        raise InvalidRequest(
+            "the runtimes are compared as each runs usually",
+            got="--runtime auto with how OpenVINO is to run the model",
+            next_step="Say that with `--runtime openvino`, or leave it away.",
+        )
 
 
 def _resolve(addresses: tuple[str, ...], target: str, *, given: bool) -> tuple[tuple[str, ...], str]:
@@ -153,10 +197,11 @@ def _deploy_to_one(
     after: After,
     json_to: str | None,
 ) -> None:
-    from edge_sdk import pipeline, saving
+    from edge_sdk import pipeline, placing, saving
     from edge_sdk.devices.selection import open_device
     from edge_sdk.report import text
     from edge_sdk.report.build import deploy_report
+    from targets.schema import load_target
 
     clock = Clock()
     with ExitStack() as stack:
@@ -167,8 +212,11 @@ def _deploy_to_one(
         with clock.step("connect"):  # before the conversion: a device that is away is worth knowing first
             progress("reach the device", 0, 0)
             device = stack.enter_context(open_device(address, options.target))
+            placing.check(plan, load_target(options.target), device)
         with clock.step("convert"):
             conversion = _converted(model, plan, data, after, progress)
+        with clock.step("place", shown=placing.spreads(conversion)):
+            conversion = after.place(conversion, device, progress)
         with clock.step("pack"):
             bundle = saving.save_bundle(conversion, after.bundle_folder(stack), name=after.name)
         with clock.step("deploy"):
@@ -194,12 +242,16 @@ def _deploy_to_several(
     after: After,
     json_to: str | None,
 ) -> int:
-    """One conversion for all devices; the exit code of the worst."""
+    """One conversion for all devices; the exit code of the worst.
+
+    Where a runtime spreads the model over processors, each device has a bundle of its own, made from that.
+    """
     from device_agent.errors import EdgeError
-    from edge_sdk import pipeline, saving
+    from edge_sdk import packing, pipeline, placing, saving
     from edge_sdk.devices import fleet
     from edge_sdk.report import summary
     from edge_sdk.report.build import deploy_report
+    from targets.schema import load_target
 
     clock = Clock()
     with ExitStack() as stack:
@@ -207,11 +259,22 @@ def _deploy_to_several(
         with clock.step("plan"):
             progress("read the model", 0, 0)
             model, plan = options.plan()
+        board = load_target(options.target)
         devices, reached = several.connected(names, options.target, stack, progress)
+
+        def check(name: str) -> Clock:
+            own = reached[name]
+            if isinstance(own, EdgeError):
+                raise own
+            placing.check(plan, board, devices[name])
+            return own
+
+        reached = several.any_of(fleet.for_each(names, check))
         with clock.step("convert"):
-            conversion = _converted(model, plan, data, after, progress)
+            converted = _converted(model, plan, data, after, progress)
+        folder = after.bundle_folder(stack)
         with clock.step("pack"):
-            bundle = saving.save_bundle(conversion, after.bundle_folder(stack), name=after.name)
+            packed = saving.save_bundle(converted, folder, name=after.name)
 
         def deploy(name: str) -> DeployReport:
             own = reached[name]
@@ -221,6 +284,12 @@ def _deploy_to_several(
             def shown(what: str, done: int, total: int) -> None:
                 progress(f"{name}: {what}", done, total)
 
+            conversion, bundle = converted, packed
+            if placing.spreads(converted):
+                with own.step("place"):
+                    conversion = after.place(converted, devices[name], shown)
+                    place = folder / packing.deployment_name(name)
+                    bundle = saving.save_bundle(conversion, place, name=after.name)
             with own.step("deploy"):
                 deployment = pipeline.deploy(bundle, devices[name], sign_key=after.sign_key, progress=shown)
             with own.step("benchmark", shown=after.threads is not None):

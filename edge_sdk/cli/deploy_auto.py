@@ -147,7 +147,8 @@ def _candidates(
         return fastest.candidates(
             model, load_target(options.target), devices,
             calibration=data.calibration, preprocessing=data.preprocessing, validation=accuracy.validation,
-            labels=accuracy.labels, resume=accuracy.resume, progress=progress, **options.asked(),
+            labels=accuracy.labels, resume=accuracy.resume, execution=options.running.execution,
+            progress=progress, **options.asked(),
         )  # fmt: skip
     except AccuracyMissed as missed:
         after.keep(missed)
@@ -162,11 +163,11 @@ def _deployed(
     from edge_sdk.report.build import deploy_report
     from edge_sdk.report.choice import choice_report
 
-    threads = after.threads or 1
+    request = evolve(fastest.REQUEST, threads=after.threads or 1)
     with tempfile.TemporaryDirectory(prefix="edge-") as folder:
         with clock.step("compare"):
             choice = fastest.choose_on(
-                device, found, Path(folder), name=after.name, output=after.folder, threads=threads,
+                device, found, Path(folder), name=after.name, output=after.folder, request=request,
                 sign_key=after.sign_key, progress=progress,
             )  # fmt: skip
         with clock.step("deploy"):

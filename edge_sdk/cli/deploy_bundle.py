@@ -11,6 +11,7 @@ from edge_sdk.cli import output
 
 if TYPE_CHECKING:
     from edge_sdk.devices.device import Deployment
+    from edge_sdk.report.result import RunsOnReport
 
 
 def is_bundle(path: Path) -> bool:
@@ -50,11 +51,14 @@ def deploy(path: Path, addresses: tuple[str, ...], sign_key: Path | None, json_t
 
 
 def _line(deployment: Deployment) -> str:
+    from edge_sdk.report import running
+
     state = "was active already as" if deployment.deployed.unchanged else "is active as"
-    return (
+    line = (
         f"{deployment.name} {state} generation {deployment.generation} on {deployment.device}; "
         f"{deployment.signature}."
     )
+    return "\n".join((line, *(f"  {head}: {text}" for head, text in running.rows(_runs_on(deployment)))))
 
 
 def _json(outcome: Any) -> dict[str, Any]:
@@ -70,4 +74,11 @@ def _json(outcome: Any) -> dict[str, Any]:
         "unchanged": outcome.deployed.unchanged,
         "parity": {"passed": outcome.parity.passed, **codec.to_json(outcome.parity)},
         "signature": codec.to_json(outcome.signature),
+        "runs_on": codec.to_json(_runs_on(outcome)),
     }
+
+
+def _runs_on(deployment: Deployment) -> RunsOnReport | None:
+    from edge_sdk.report.build import runs_on_report
+
+    return runs_on_report(deployment.deployed.placement)

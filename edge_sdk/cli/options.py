@@ -217,6 +217,11 @@ def calibrating(function: F) -> F:
             type=click.Path(path_type=Path),
             help="How images become inputs; preprocessing.toml in their folder by default.",
         ),
+        click.option(
+            "--fold-preprocessing",
+            is_flag=True,
+            help="For OpenVINO: the model takes pixels (uint8, RGB or gray) and prepares them itself.",
+        ),
     )
     for decorator in reversed(decorators):
         function = decorator(function)
@@ -264,6 +269,7 @@ class DataOptions:
     calibration: str | None
     preprocessing: Path | None
     accuracy: AccuracyOptions
+    fold: bool = False  # preprocessing into the model
 
     def convert(self, model: Model, plan: Plan, progress: Progress) -> Conversion:
         """Convert the model with these; raises what `edge_sdk.convert` raises."""
@@ -277,5 +283,6 @@ class DataOptions:
             validation=self.accuracy.validation,
             labels=self.accuracy.labels,
             resume=self.accuracy.resume,
+            fold_preprocessing=self.fold,
             progress=progress,
         )

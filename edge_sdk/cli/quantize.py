@@ -30,6 +30,7 @@ def command(
     shapes: ShapeOptions,
     calibration: str | None,
     preprocessing: Path | None,
+    fold_preprocessing: bool,
     accuracy: AccuracyOptions,
     name: str | None,
     folder: Path,
@@ -48,5 +49,5 @@ def command(
 
     accuracy = evolve(accuracy, search={**accuracy.search, "judge": True})
     options = PlanOptions(path, target, precision, io_kind, batch, shapes, accuracy.search, running)
-    data = DataOptions(calibration, preprocessing, accuracy)
+    data = DataOptions(calibration, preprocessing, accuracy, fold_preprocessing)
     made_in(folder, name, options, data, json_to, text.print_quantization)

@@ -159,3 +159,13 @@ def connected(
             next_step="`edge devices doctor NAME` looks at each step of the way.",
         )
     return devices, reached
+
+
+def any_of(outcomes: dict[str, T | EdgeError]) -> dict[str, T | EdgeError]:
+    """The outcomes themselves, unless every device failed: then the worst of their errors."""
+    from device_agent.errors import EdgeError
+
+    errors = [found for found in outcomes.values() if isinstance(found, EdgeError)]
+    if len(errors) == len(outcomes):
+        raise max(errors, key=lambda error: error.exit_code)
+    return outcomes

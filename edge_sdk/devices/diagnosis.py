@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import platform
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 
 from attrs import frozen
 from packaging.version import Version
 
+from device_agent.device_nodes import OPENVINO_PCI_VENDOR
 from device_agent.errors import DeviceError, EdgeError, ProtocolError
-from device_agent.protocol import PROTOCOL_VERSION, AgentInfo
+from device_agent.protocol import PROTOCOL_VERSION, AgentInfo, RuntimeDevice
 from device_agent.trust import OFF, REQUIRE
 from edge_sdk.devices import selection
 from edge_sdk.devices.addresses import ADDRESSES
-from edge_sdk.devices.bootstrap import drift, probe
+from edge_sdk.devices.bootstrap import choice, drift, probe
 from edge_sdk.devices.bootstrap.layout import layout
+from edge_sdk.devices.bootstrap.probe import Accelerator
 from edge_sdk.devices.device import Device
 from edge_sdk.devices.inventory import Entry
 from edge_sdk.devices.ssh import CONNECT_TIMEOUT_S, SshConnection
@@ -27,6 +29,7 @@ from targets.schema import Target
 FREE_FAIL_BYTES = 100_000_000  # a deployment keeps two generations and what is being uploaded
 FREE_WARN_BYTES = 1_000_000_000
 HOST = "host"  # the architecture of a target that is the machine the SDK runs on
+_ASKED = frozenset({"openvino"})  # runtimes with several processors
 _SAME = {"arm64": "aarch64", "amd64": "x86_64", "armv8l": "armv7l"}  # what kernels call them -> what we do
 
 
@@ -116,23 +119,64 @@ def trust(info: AgentInfo) -> Check:
 
 
 def runtimes(info: AgentInfo, target: Target | None, name: str) -> Check:
-    """Whether the device has the runtimes of its target, recent enough; `name` is the device's."""
+    """Whether a device, of this `name`, has the preferred runtimes of its target, and none too old."""
     found = {runtime.name: runtime.version for runtime in info.runtimes}
     text = ", ".join(f"{runtime} {version}" for runtime, version in found.items()) or "none"
-    needed = {} if target is None else target.runtimes
+    known = {} if target is None else target.runtimes
+    preferred = () if target is None else choice.choose(target, ())
     lacking = [
         f"{runtime} >= {least}"
-        for runtime, least in needed.items()
-        if runtime not in found or Version(found[runtime]) < Version(least)
+        for runtime, least in known.items()
+        if (runtime in preferred if runtime not in found else Version(found[runtime]) < Version(least))
     ]
     if not lacking:
-        return Check("runtimes", "ok" if found else "warn", text)
+        more = [runtime for runtime in known if runtime not in found]
+        # an agent that nobody installed computes with what is installed here
+        bring = (
+            "pip install 'edge-deployment-sdk[{0}]'"
+            if info.release is None
+            else "edge devices install {1} --runtime {0}"
+        )
+        offers = "".join(f"; {runtime} comes with `{bring.format(runtime, name)}`" for runtime in more)
+        return Check("runtimes", "ok" if found else "warn", f"{text}{offers}")
     return Check(
         "runtimes",
         "fail",
         f"{text}, but the target needs {', '.join(lacking)}",
         f"`edge devices install {name}` or, where an agent is installed, `edge devices upgrade {name}`.",
     )
+
+
+def processors(runtime: str, found: Sequence[RuntimeDevice]) -> Check:
+    """What a runtime can compute with on the device; one that it should have and cannot use is a warning."""
+    usable = [f"{one.name} ({one.title}: {', '.join(one.capabilities)})" for one in found if not one.problem]
+    problems = [one.problem for one in found if one.problem]
+    text = "; ".join([*usable, *problems]) or "no processor"
+    if usable and not problems:
+        return Check(runtime, "ok", text)
+    return Check(runtime, "warn", text, "See Accelerators in docs/bootstrap.md.")
+
+
+def accelerators(shown: Sequence[Accelerator], has: Collection[str], name: str) -> Check:
+    """Accelerators that the kernel shows, and whether a runtime that could use them is there.
+
+    Args:
+        shown: by the kernel of the device.
+        has: the runtimes that are installed there.
+        name: the device's.
+    """
+    nodes = ", ".join(one.path for one in shown) or "the kernel shows none"
+    usable = [one.path for one in shown if one.vendor == OPENVINO_PCI_VENDOR]
+    if usable and "openvino" not in has:
+        return Check(
+            "accelerators",
+            "warn",
+            f"{nodes}; OpenVINO, which is not installed, could use {', '.join(usable)}",
+            f"`edge devices install {name} --runtime openvino`.",
+        )
+    if shown and not usable:
+        return Check("accelerators", "ok", f"{nodes}; none that a runtime here could use")
+    return Check("accelerators", "ok", nodes)
 
 
 def disk(info: AgentInfo) -> Check:
@@ -204,12 +248,14 @@ def _agent(device: Device) -> Iterator[Check]:
     try:
         with device:
             info = device.describe()
+            asked = list(_processors(device, info))
     except DeviceError as e:
         yield _failed("protocol" if isinstance(e, ProtocolError) else "agent", e)
         return
     yield Check("agent", "ok", f"{info.agent_version} on {info.hostname}, Python {info.python}")
     yield Check("protocol", "ok", f"version {PROTOCOL_VERSION} on both sides")
     yield runtimes(info, device.target, device.name)
+    yield from asked
     yield disk(info)
     yield trust(info)
     yield workers(info)
@@ -218,13 +264,26 @@ def _agent(device: Device) -> Iterator[Check]:
     yield architecture(info, device.target)
 
 
+def _processors(device: Device, info: AgentInfo) -> Iterator[Check]:
+    """What the runtimes that have more than the CPU to choose from find on the device."""
+    for runtime in info.runtimes:
+        if runtime.name in _ASKED:
+            try:
+                yield processors(runtime.name, device.runtime_devices(runtime.name))
+            except DeviceError as e:
+                yield _failed(runtime.name, e)
+
+
 def _installation(entry: Entry) -> Iterator[Check]:
-    """Launcher and units, where `edge devices install` wrote them."""
+    """Launcher and units, where `edge devices install` wrote them, and what they let workers use."""
     with closing(SshConnection(selection.ssh_settings(entry))) as connection:
         try:
             facts = probe.ask(connection)
             for found in facts.installed[:1]:
-                yield installation(drift.outdated(connection, layout(facts, found.service)), entry.name)
+                has = choice.among(found.wheels)
+                where = layout(facts, found.service, has)
+                yield installation(drift.outdated(connection, where), entry.name)
+                yield accelerators(facts.accelerators, has, entry.name)
         except EdgeError as e:
             yield _failed("installation", e)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from device_agent import protocol
 from device_agent.bundle import Bundle
 from device_agent.protocol import BenchmarkResult, Deployed
 from edge_sdk.bench.statistics import summarize
@@ -22,6 +23,8 @@ from edge_sdk.report.result import (
     OutputFidelityReport,
     ParityReport,
     Placement,
+    ProfileReport,
+    RunsOnReport,
     RuntimeReport,
     SizesReport,
 )
@@ -61,6 +64,7 @@ def conversion_report(
         placement=tuple(Placement(count, *place) for place, count in places.most_common()),
         operators=dict(Counter(artifact.operators).most_common()),
         float_operators=artifact.float_operators,
+        execution=artifact.execution,
         rewrites={name: count for name, count in artifact.rewrites.items() if count},
         sizes_bytes=SizesReport(
             source=model.size_bytes,
@@ -81,6 +85,7 @@ def convert_report(conversion: Conversion, saved: Saved) -> ConvertReport:
         SCHEMA_VERSION,
         conversion_report(conversion, saved.bundle, None),
         str(saved.file),
+        tuple(str(saved.file.with_name(title)) for title in conversion.artifact.titles),
         str(saved.bundle.path),
         saved.bundle.manifest_digest,
         None if saved.report is None else str(saved.report),
@@ -114,6 +119,7 @@ def deploy_report(
         device=device,
         name=status.name,
         parity=ParityReport(deployed.parity.passed, deployed.parity.samples, deployed.parity.tensors),
+        runs_on=runs_on_report(deployed.placement),
         generation=status.generation,
         previous_generation=status.previous_generation,
         unchanged=deployed.unchanged,
@@ -121,9 +127,21 @@ def deploy_report(
         latency_ns=None if result is None else latency_report(result),
         latencies_ns=None if result is None else result.latencies_ns,
         load_ns=None if result is None else result.load_ns,
+        from_cache=None if result is None else result.from_cache,
+        first_load_ns=None if result is None else result.first_load_ns,
         peak_rss_bytes=None if result is None else result.peak_rss_bytes,
         machine=None if result is None else MachineReport(result.before, result.after),
         timings_ns=dict(timings_ns),
+    )
+
+
+def runs_on_report(placement: protocol.Placement | None) -> RunsOnReport | None:
+    """Where the operators run; None where the runtime does not tell."""
+    if placement is None:
+        return None
+    counts = Counter(operator.device for operator in placement.operators)
+    return RunsOnReport(
+        placement.device, dict(counts.most_common()), placement.departures, placement.operators
     )
 
 
@@ -167,6 +185,26 @@ def bench_report(device: str, result: BenchmarkResult) -> BenchReport:
         latencies_ns=result.latencies_ns,
         warmup_latencies_ns=result.warmup_latencies_ns,
         load_ns=result.load_ns,
+        from_cache=result.from_cache,
+        first_load_ns=result.first_load_ns,
+        runs_per_second=result.runs_per_second,
         peak_rss_bytes=result.peak_rss_bytes,
         machine=MachineReport(result.before, result.after),
+        runs_on=runs_on_report(result.placement),
+        profile=profile_report(result),
+    )
+
+
+def profile_report(result: BenchmarkResult) -> ProfileReport | None:
+    """Where a benchmark's time goes, the longest first; None if it was not asked."""
+    profile, plain = result.profile, result.latencies_ns
+    if profile is None:
+        return None
+    return ProfileReport(
+        runs=profile.runs,
+        latency_ns=profile.latency_ns,
+        plain_latency_ns=round(sum(plain) / max(1, len(plain))),
+        operators=tuple(sorted(profile.operators, key=lambda operator: -operator.ns)),
+        unattributed_ns=profile.unattributed_ns,
+        resolution_ns=profile.resolution_ns,
     )

@@ -15,9 +15,8 @@ from edge_sdk.report.layout import seconds, size
 from edge_sdk.report.quantization import best_of
 
 if TYPE_CHECKING:
-    from converters.convert import Conversion
-    from converters.quantize.search import Search
     from device_agent.protocol import Measured
+    from edge_sdk.candidates import Candidate
     from edge_sdk.fastest import Choice
 
 HEADS = ("candidate", "accuracy", "size", "p50", "ratio", "")
@@ -93,7 +92,7 @@ def choice_report(choice: Choice) -> ChoiceReport:
         rounds=decision.rounds,
         settled=decision.settled,
         candidates=tuple(
-            _candidate(candidate.conversion, contender, one)
+            _candidate(candidate, contender, one)
             for candidate, contender, one in zip(
                 choice.candidates, decision.contenders, measured, strict=True
             )
@@ -117,7 +116,8 @@ def choice_cell(report: ChoiceReport) -> str:
     )
 
 
-def _candidate(conversion: Conversion, contender: Contender, measured: Measured | None) -> CandidateReport:
+def _candidate(candidate: Candidate, contender: Contender, measured: Measured | None) -> CandidateReport:
+    conversion = candidate.conversion
     artifact = conversion.artifact
     return CandidateReport(
         label=contender.label,
@@ -127,7 +127,7 @@ def _candidate(conversion: Conversion, contender: Contender, measured: Measured 
         io=conversion.plan.recipe.io,
         verdict=contender.verdict,
         reason=contender.reason,
-        accuracy=_accuracy(conversion),
+        accuracy=_accuracy(candidate),
         size_bytes=artifact.size_bytes,
         p50_ns=None if contender.latency is None else contender.latency.p50,
         ratio=contender.ratio,
@@ -137,46 +137,46 @@ def _candidate(conversion: Conversion, contender: Contender, measured: Measured 
     )
 
 
-def _accuracy(conversion: Conversion) -> AccuracyReport | None:
-    """What was judged of a conversion: by its search, or as far as its fidelity says."""
-    if conversion.search is not None:
-        return _judged(conversion.search)
-    found = fidelity_report(conversion.fidelity)
+def _accuracy(candidate: Candidate) -> AccuracyReport | None:
+    """What was judged of a candidate: by a search, or as far as its fidelity says."""
+    search, found = candidate.search, fidelity_report(candidate.conversion.fidelity)
+    if search is not None and candidate.conversion.search is None:
+        return AccuracyReport(search.metric, search.unit, search.reference, 0.0)
+    if search is not None:
+        best = best_of(search)
+        drop = None if best.judgement is None else best.judgement.drop
+        return AccuracyReport(search.metric, search.unit, best.value, drop)
     if found is None:
         return None
     if found.top1_agreement is not None:
         share = 100 * found.top1_agreement
-        return AccuracyReport("agreement with the source", "points", share, 100 - share)
-    return AccuracyReport("snr against the source", "dB", found.snr_db, None)
-
-
-def _judged(search: Search) -> AccuracyReport:
-    best = best_of(search)
-    drop = None if best.judgement is None else best.judgement.drop
-    return AccuracyReport(search.metric, search.unit, best.value, drop)
+        return AccuracyReport("agreement", "points", share, 100 - share)
+    return AccuracyReport("snr", "dB", found.snr_db, None)
 
 
 def _row(candidate: CandidateReport) -> tuple[str, ...]:
     p50, ratio = candidate.p50_ns, candidate.ratio
-    interval = "" if p50 is None or p50.low is None or p50.high is None else _between(p50.low, p50.high)
+    latency = "-"
+    if p50 is not None:
+        latency = seconds(p50.value)
+        if p50.low is not None and p50.high is not None:
+            latency += f"\n{seconds(p50.low)} to {seconds(p50.high)}"
     return (
         candidate.label,
         _accuracy_cell(candidate.accuracy),
         size(candidate.size_bytes),
-        "-" if p50 is None else f"{seconds(p50.value)}{interval}",
-        "1" if candidate.verdict == CHOSEN else "-" if ratio is None else str(ratio),
+        latency,
+        "1" if candidate.verdict == CHOSEN else "-" if ratio is None else str(ratio).replace(" (", "\n("),
         f"excluded: {candidate.reason}" if candidate.verdict == EXCLUDED else candidate.verdict,
     )
 
 
-def _between(low: int, high: int) -> str:
-    return f" ({seconds(low)} to {seconds(high)})"
-
-
 def _accuracy_cell(accuracy: AccuracyReport | None) -> str:
+    """`top1 90.25` and how much worse than float that is."""
     if accuracy is None:
         return "-"
     if accuracy.value is None:
-        return f"{accuracy.metric}: exact" if accuracy.unit == "dB" else "not judged"
-    drop = "" if accuracy.drop is None else f", drop {accuracy.drop:.2f}"
-    return f"{accuracy.metric} {accuracy.value:.4g} {accuracy.unit}".rstrip() + drop
+        return "exact" if accuracy.unit == "dB" else "not judged"
+    unit = "" if accuracy.unit == "points" else f" {accuracy.unit}"
+    drop = "" if not accuracy.drop else f"\ndrop {accuracy.drop:.2f}"
+    return f"{accuracy.metric} {accuracy.value:.4g}{unit}{drop}"

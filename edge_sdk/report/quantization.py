@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ def document(conversion: Conversion, search: Search) -> dict[str, Any]:
         "recipe": codec.to_json(conversion.plan.recipe),
         "file": artifact.title,
         "sha256": artifact.sha256,
+        "files": {title: hashlib.sha256(data).hexdigest() for title, data in artifact.files.items()},
+        "runtime": artifact.runtime,
+        "execution": codec.to_json(artifact.execution),
         "precision": artifact.precision,
         "float_operators": list(artifact.float_operators),
         "search": codec.to_json(search),

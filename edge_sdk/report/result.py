@@ -12,7 +12,8 @@ from attrs import frozen
 
 from converters.quantize.search import Search
 from device_agent import codec
-from device_agent.protocol import MachineState, TensorParity
+from device_agent.bundle import Execution
+from device_agent.protocol import MachineState, OperatorTiming, PlacedOperator, TensorParity
 from edge_sdk.bench.statistics import Percentile
 from edge_sdk.signature import Signature
 
@@ -96,6 +97,20 @@ class ParityReport:
 
 
 @frozen
+class RunsOnReport:
+    """Where the operators of the loaded model run on the device, as its runtime told.
+
+    `devices` counts them by processor; `departures` say of each that runs elsewhere than planned where that
+    is. `operators` are all of them, as the runtime made them of the model.
+    """
+
+    device: str  # what was asked for
+    devices: dict[str, int]
+    departures: tuple[str, ...]
+    operators: tuple[PlacedOperator, ...]
+
+
+@frozen
 class LatencyReport:
     """Percentiles of the latency in nanoseconds, over `samples` runs on `threads` threads."""
 
@@ -129,6 +144,7 @@ class ConversionReport:
     placement: tuple[Placement, ...]
     operators: dict[str, int]
     float_operators: tuple[str, ...]
+    execution: Execution | None
     rewrites: dict[str, int]
     sizes_bytes: SizesReport
     fidelity: FidelityReport | None
@@ -147,6 +163,7 @@ class ConvertReport:
     schema_version: int
     conversion: ConversionReport
     file: str
+    files: tuple[str, ...]  # that one, and the others of the model: an IR's weights
     bundle: str
     manifest_digest: str
     report: str | None
@@ -165,6 +182,7 @@ class DeployReport:
     device: str
     name: str
     parity: ParityReport
+    runs_on: RunsOnReport | None
     generation: int
     previous_generation: int | None
     unchanged: bool
@@ -172,6 +190,8 @@ class DeployReport:
     latency_ns: LatencyReport | None
     latencies_ns: tuple[int, ...] | None
     load_ns: int | None
+    from_cache: bool | None
+    first_load_ns: int | None
     peak_rss_bytes: int | None
     machine: MachineReport | None
     timings_ns: dict[str, int]
@@ -188,8 +208,26 @@ def _flat(report: ConvertReport | DeployReport) -> dict[str, Any]:
 
 
 @frozen
+class ProfileReport:
+    """Where the time of a run goes, as `Profile` has it; the operators that take longest first.
+
+    `plain_latency_ns` is the mean of the runs that were measured without counters.
+    """
+
+    runs: int
+    latency_ns: int
+    plain_latency_ns: int
+    operators: tuple[OperatorTiming, ...]
+    unattributed_ns: int
+    resolution_ns: int
+
+
+@frozen
 class BenchReport:
-    """One benchmark of a deployed model, with percentiles beside its raw latencies."""
+    """One benchmark of a deployed model, with percentiles beside its raw latencies.
+
+    `runs_per_second` is None where it was not loaded for throughput, `profile` where none was asked for.
+    """
 
     schema_version: int
     device: str
@@ -201,8 +239,13 @@ class BenchReport:
     latencies_ns: tuple[int, ...]
     warmup_latencies_ns: tuple[int, ...]
     load_ns: int
+    from_cache: bool
+    first_load_ns: int | None
+    runs_per_second: float | None
     peak_rss_bytes: int
     machine: MachineReport
+    runs_on: RunsOnReport | None
+    profile: ProfileReport | None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data, in the order of the fields."""

@@ -55,8 +55,11 @@ def exit_code(outcomes: Mapping[str, object]) -> int:
 def deploy_row(report: DeployReport) -> tuple[str, ...]:
     """A deployment's cells under DEPLOY_HEADS."""
     latency = report.latency_ns
+    outcome = "was active already" if report.unchanged else "deployed"
+    if report.runs_on is not None and report.runs_on.departures:
+        outcome += f", {len(report.runs_on.departures)} operators elsewhere than planned"
     return (
-        "was active already" if report.unchanged else "deployed",
+        outcome,
         str(report.generation),
         "agrees" if report.parity.passed else "differs",
         "-" if latency is None else seconds(latency.p50.value),

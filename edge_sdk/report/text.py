@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from edge_sdk.bench.statistics import Percentile
-from edge_sdk.report import layout, quantization
+from edge_sdk.report import layout, profile, quantization, running
 from edge_sdk.report.layout import Row, seconds, size
-from edge_sdk.report.result import BenchReport, ConversionReport, ConvertReport, DeployReport, LatencyReport
+from edge_sdk.report.result import BenchReport, ConversionReport, ConvertReport, DeployReport
 
 if TYPE_CHECKING:
     from converters.partition.types import Plan
-    from edge_sdk.report.result import FidelityReport, MachineReport
+    from edge_sdk.report.result import FidelityReport
 
 
 def print_deployment(report: DeployReport) -> None:
@@ -26,7 +26,8 @@ def print_deployment(report: DeployReport) -> None:
     rows = [
         *_conversion_rows(conversion),
         ("Parity", _parity(report)),
-        *_latency_rows(report.latency_ns, report.load_ns, report.peak_rss_bytes, report.machine),
+        *running.rows(report.runs_on),
+        *_latency_rows(report),
         ("Generation", f"{report.generation}" + (f", before it {before}" if before is not None else "")),
         ("Signed", str(report.signature or "not told")),
         ("Time", ", ".join(f"{step} {seconds(ns)}" for step, ns in report.timings_ns.items())),
@@ -45,7 +46,7 @@ def print_deployment(report: DeployReport) -> None:
 
 def print_conversion(report: ConvertReport) -> None:
     """A conversion that was kept in a folder."""
-    rows = [*_conversion_rows(report.conversion), ("Files", f"{report.file}\n{report.bundle}")]
+    rows = [*_conversion_rows(report.conversion), ("Files", "\n".join((*report.files, report.bundle)))]
     layout.show(f"{report.conversion.model.name} is converted for {report.conversion.target}", rows)
 
 
@@ -57,19 +58,26 @@ def print_quantization(report: ConvertReport) -> None:
         return
     quantization.show(conversion.model.name, conversion.search)
     layout.lines([""])
-    files = "\n".join(filter(None, (report.file, report.bundle, report.report)))
+    files = "\n".join(filter(None, (*report.files, report.bundle, report.report)))
     rest = _conversion_rows(evolve(conversion, search=None))  # what the search has not said
     rows = [row for row in rest if row[0] in ("Made", "Operators", "Float", "Note")]
     layout.show(f"{conversion.model.name} for {conversion.target}", [*rows, ("Files", files)])
 
 
-def print_bench(report: BenchReport) -> None:
-    """A benchmark of a deployed model."""
+def print_bench(report: BenchReport, top: int = profile.TOP) -> None:
+    """A benchmark of a deployed model; of its profile the `top` operators that take longest."""
     rows = [
         ("Runtime", f"{report.runtime} {report.runtime_version}"),
-        *_latency_rows(report.latency_ns, report.load_ns, report.peak_rss_bytes, report.machine),
+        *running.rows(report.runs_on),
+        *_latency_rows(report),
     ]
+    if report.runs_per_second is not None:
+        rows.append(("Throughput", f"{report.runs_per_second:.4g} runs per second side by side"))
     layout.show(f"{report.name}, generation {report.generation}, on {report.device}", rows)
+    if report.profile is not None:
+        layout.lines([""])
+        median_ns = None if report.latency_ns is None else report.latency_ns.p50.value
+        profile.show(report.profile, top, median_ns)
 
 
 def print_plan(plan: Plan) -> None:
@@ -78,6 +86,8 @@ def print_plan(plan: Plan) -> None:
     verdict = "can be made" if plan.accepted else "is refused"
     ends = f"{recipe.precision}, {recipe.io} ends"
     runtime = f"{plan.runtime} >= {plan.runtime_version}"
+    if plan.execution is not None:
+        runtime += f" {running.words(plan.execution)}"
     layout.lines([f"{plan.model} for {plan.target}: {verdict} ({runtime}, {ends})"])
     layout.lines(quantization.planned(recipe))
     shapes = [f"{name}{list(shape)}" for name, shape in plan.inputs.shapes.items()]
@@ -87,6 +97,7 @@ def print_plan(plan: Plan) -> None:
     rows = [(str(op.index), op.type, op.name, op.processor or "-", op.reason) for op in plan.operators]
     layout.table(("#", "operator", "name", "runs on", "reason"), rows)
     layout.lines(f"refused: {refusal}" for refusal in plan.refusals)
+    layout.lines(running.alternatives(plan.alternatives))
 
 
 def _conversion_rows(report: ConversionReport) -> list[Row]:
@@ -94,6 +105,8 @@ def _conversion_rows(report: ConversionReport) -> list[Row]:
     ends = f"{report.io} in and out"
     kind = report.precision if not report.float_operators else f"{report.precision}, some float"
     version = runtime.version or f">= {runtime.minimum_version}"
+    if report.execution is not None:
+        version += f" {running.words(report.execution)}"
     compiled = sum(report.operators.values())
     share = f" ({100 * sizes.deployed / sizes.float32:.0f} %)" if sizes.float32 != sizes.deployed else ""
     rows = [
@@ -146,24 +159,26 @@ def _parity(report: DeployReport) -> str:
     return f"{verdict} on {parity.samples} golden samples: {worst}"
 
 
-def _latency_rows(
-    latency: LatencyReport | None,
-    load_ns: int | None,
-    peak_rss_bytes: int | None,
-    machine: MachineReport | None,
-) -> list[Row]:
-    if latency is None or load_ns is None or peak_rss_bytes is None or machine is None:
+def _latency_rows(report: BenchReport | DeployReport) -> list[Row]:
+    latency, load_ns, peak, machine = (
+        report.latency_ns,
+        report.load_ns,
+        report.peak_rss_bytes,
+        report.machine,
+    )
+    if latency is None or load_ns is None or peak is None or machine is None:
         return [("Latency", "not measured")]
     lines = [f"{name} {_percentile(getattr(latency, name))}" for name in ("p50", "p90", "p99")]
     threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
     confidence = f"{100 * latency.p50.confidence:.0f} % confidence intervals"
     lines.append(f"{latency.samples} runs on {threads}, {confidence}")
+    loaded = seconds(load_ns)
+    if report.from_cache:
+        first = report.first_load_ns
+        loaded += " from the cache" + (f", first load {seconds(first)}" if first is not None else "")
     return [
         ("Latency", "\n".join(lines)),
-        (
-            "Memory",
-            f"peak {size(peak_rss_bytes)} in the model's process, loaded in {seconds(load_ns)}",
-        ),
+        ("Memory", f"peak {size(peak)} in the model's process, loaded in {loaded}"),
         ("Machine", layout.machine_state(machine.after)),
     ]
 

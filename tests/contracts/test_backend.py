@@ -14,6 +14,7 @@ from converters.model import Model
 from converters.partition.types import Recipe
 from converters.quantize.calibration import Calibration, load_calibration
 from converters.quantize.fidelity import runner
+from converters.quantize.scheme import IO_KINDS, PRECISIONS
 from converters.shaping import Shaping
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits"
@@ -34,6 +35,14 @@ def model() -> Model:
 @pytest.fixture(scope="module")
 def calibration(model) -> Calibration:
     return load_calibration(DIGITS / "calibration.npz", model, limit=50)
+
+
+def test_what_it_makes_is_known(backend):
+    """The precisions and ends that a backend names are those there are, and there is one of each."""
+    assert backend.precisions == tuple(name for name in PRECISIONS if name in backend.precisions) != ()
+    assert set(backend.ends) <= set(IO_KINDS)
+    assert backend.ends
+    assert len({*backend.ranges, *backend.repairs}) == len((*backend.ranges, *backend.repairs))
 
 
 def compiled(backend: Backend, model: Model, recipe: Recipe, calibration: Calibration | None) -> Artifact:

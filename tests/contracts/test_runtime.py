@@ -14,12 +14,14 @@ from device_agent.tensors import DTYPES, Tensor
 NULL_SPECS = tuple(TensorSpec(dtype, dtype, (1, 3)) for dtype in DTYPES)
 
 
-@pytest.fixture(params=["null", pytest.param("litert", marks=pytest.mark.zoo)])
+@pytest.fixture(params=["null", pytest.param("litert", marks=pytest.mark.zoo), "openvino"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     """A runtime's name and a model for it."""
     if request.param == "null":
         path = tmp_path / "model.json"
         path.write_bytes(null_model(NULL_SPECS, NULL_SPECS))
+    elif request.param == "openvino":
+        path = request.getfixturevalue("write_ir")(tmp_path / "net.xml")
     else:
         zoo: Path = request.getfixturevalue("zoo")
         path = zoo / "models/mlperf-tiny/kws_ref_model.tflite"
@@ -75,10 +77,10 @@ def test_null_refuses_what_is_no_model(tmp_path: Path, content: bytes) -> None:
 
 
 def test_unknown_and_too_old_runtimes() -> None:
-    """A runtime that is not known, or older than asked, is a RuntimeMissing."""
+    """A runtime that is not known, or older than asked, is a RuntimeMissing that says what brings it."""
     with pytest.raises(RuntimeMissing):
         runtimes.get("abacus")
-    with pytest.raises(RuntimeMissing, match="too old"):
+    with pytest.raises(RuntimeMissing, match=r"too old.*`edge devices install DEVICE --runtime null`"):
         runtimes.check("null", "1.0.1")
     assert (
         "1.0" == runtimes.check("null", "0") == runtimes.check("null", "1") == runtimes.check("null", "1.0.0")

@@ -32,8 +32,8 @@ from device_agent.bundle import (
 )
 from device_agent.errors import ActivationFailed, from_json
 from device_agent.isolation import Isolation
+from device_agent.live import Checked
 from device_agent.parity import compare, figures, golden_samples
-from device_agent.protocol import Parity
 from device_agent.runtimes.litert import LiteRT
 from device_agent.runtimes.null import Null, null_model
 from device_agent.store import Generation
@@ -147,6 +147,13 @@ class Client:
         )
         return dict(list(events)[-1]["result"])
 
+    def compare(self, *bundles: Bundle, rounds: int = 2) -> dict[str, Any]:
+        """Push bundles of one name and compare them; the result."""
+        for bundle in bundles:
+            self.push(bundle)
+        path = f"/edge/v1/models/{bundles[0].config.name}/compare"
+        return dict(list(self.events(path, comparison(*bundles, rounds=rounds)))[-1]["result"])
+
     def rollback(self, name: str) -> dict[str, Any]:
         return dict(list(self.events(f"/edge/v1/models/{name}/rollback"))[-1]["result"])
 
@@ -206,6 +213,13 @@ class AgentProcess:
         """As a power cut would, but for what the kernel still holds."""
         self.process.kill()
         self.process.wait()
+
+
+def comparison(*bundles: Bundle, rounds: int = 2, **request: Any) -> dict[str, Any]:
+    """A CompareRequest for bundles that are here, one that is over soon."""
+    quick = {"warmup_iterations": 1, "min_iterations": 3, "min_seconds": 0.0, "max_seconds": 20.0}
+    candidates = [{"manifest_digest": bundle.manifest_digest} for bundle in bundles]
+    return {"candidates": candidates, "request": quick | request, "rounds": rounds}
 
 
 def workers_of(agent: AgentProcess) -> list[int]:
@@ -312,7 +326,7 @@ class DirectLive:
         else:
             self.live[name] = generation
 
-    async def preflight(self, generation: Generation) -> Parity:
+    async def preflight(self, generation: Generation) -> Checked:
         session = Null().load(generation.folder / generation.config.model)
         pairs = []
         for sample in golden_samples(generation):
@@ -322,9 +336,9 @@ class DirectLive:
         parity = compare(pairs, generation.config.tolerance)
         if not parity.passed:
             raise ActivationFailed("the device does not compute what the host computed", got=figures(parity))
-        return parity
+        return Checked(parity)
 
-    async def probe(self, name: str) -> Parity:
+    async def probe(self, name: str) -> Checked:
         return await self.preflight(self.live[name])
 
     async def retire(self, name: str) -> None:

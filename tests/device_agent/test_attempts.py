@@ -19,8 +19,10 @@ from device_agent.errors import EdgeError, UploadError
 from tests.device_agent.harness import AgentProcess, make_bundle
 from tests.device_agent.trusted import (
     NAME,
+    Offered,
     World,
     armored,
+    ask,
     canonical,
     decoded,
     keygen,
@@ -344,6 +346,56 @@ listed(
     "invalid_bundle",
     lambda w: _foreign_manifest(w, lambda m: m["layers"][3].update(size=1)),
 )
+
+
+# bundles that are run without being activated
+
+
+def _tried(what: str, code: str, offered: Callable[[World], Offered], *, name: str = NAME) -> None:
+    for route in ("compare", "query"):
+        listed(f"{route}: {what}", code, lambda w, r=route: ask(w, r, offered(w), name=name))
+
+
+def _offered(w: World, *, key: Path | None = None, **changes: Any) -> Offered:
+    text = w.statement(w.next, **changes)
+    return w.next.manifest_digest, text, sign(text, key or w.signer)
+
+
+_tried("nothing signed", "unsigned", lambda w: (w.next.manifest_digest, "", ""))
+_tried("a stranger's key", "untrusted_signer", lambda w: _offered(w, key=w.stranger))
+_tried("a revoked key", "revoked_key", lambda w: _offered(w, key=w.revoked))
+_tried("the signature of another statement", "bad_signature", lambda w: (*_offered(w)[:2], w.used[3][2]))
+_tried("another model's statement", "wrong_model", lambda w: _offered(w, model="other"))
+_tried("for a name of its own", "wrong_model", _offered, name="digits2")
+listed(
+    "query: a statement for another name than the bundle has",
+    "invalid_bundle",
+    lambda w: ask(w, "query", _offered(w, model="digits2"), name="digits2"),
+)
+_tried(
+    "another device's statement",
+    "wrong_device",
+    lambda w: _offered(w, selector={"devices": ["0" * 32], "targets": []}),
+)
+_tried("what was active before", "replayed_generation", lambda w: w.used[2])
+_tried("the highest generation", "replayed_generation", lambda w: _offered(w, generation=3))
+_tried("an agent of the future", "agent_too_old", lambda w: _offered(w, agent_version="99.0"))
+_tried("no blobs signed", "bad_signature", lambda w: _offered(w, blobs={}))
+_tried(
+    "what was signed for the bundle before",
+    "bad_signature",
+    lambda w: (w.next.manifest_digest, *_offered(w, manifest=w.before.manifest_digest)[1:]),
+)
+
+
+def _swapped(w: World) -> Offered:
+    manifest = manifest_of(w.next)
+    manifest["layers"][0] = manifest_of(w.before)["layers"][0]
+    digest = w.client.upload(canonical(manifest).encode())
+    return digest, *_offered(w, manifest=digest)[1:]
+
+
+_tried("blobs swapped for another bundle's", "bad_signature", _swapped)
 
 
 @refused("upload")

@@ -10,8 +10,10 @@ from attrs import evolve
 from device_agent import codec
 from device_agent.bundle import (
     CONFIG_TYPE,
+    MODEL_PART_TYPE,
     MODEL_TYPE,
     BundleConfig,
+    Execution,
     Manifest,
     Preprocessing,
     TensorSpec,
@@ -155,3 +157,36 @@ def test_names_that_cannot_be_folders(name):
 def test_good_names():
     """Letters, digits, dots, dashes and underscores are fine inside."""
     assert ["a", "resnet8", "a.b-c_d"] == [check_name(name) for name in ("a", "resnet8", "a.b-c_d")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"files": ("model.bin",)},
+        {"files": ("a.bin", "a.bin")},
+        {"files": tuple(f"{index}.bin" for index in range(9))},
+        {"execution": Execution("MULTI:CPU")},
+        {"execution": Execution(hint="speed")},
+    ],
+)
+def test_files_and_execution_are_checked(wrong):
+    """A model's files are few and distinct, and its execution is well formed."""
+    with pytest.raises(InvalidBundle):
+        parse_config(codec.dumps(evolve(CONFIG, **wrong)).encode())
+
+
+def test_config_and_manifest_agree_on_the_models_files(tmp_path):
+    """What the config names is a part of the model in the manifest, and the other way round."""
+    part = {"model.bin": LAYERS["model.bin"], "part.bin": (MODEL_PART_TYPE, b"more")}
+    config = evolve(CONFIG, files=("part.bin",))
+    write_bundle(tmp_path / "right", config, part)
+    assert config == read_bundle(tmp_path / "right").config
+    for name, (other, layers) in {
+        "missing": (config, LAYERS),
+        "unnamed": (CONFIG, part),
+        "another": (evolve(CONFIG, files=("plan.json",)), LAYERS),
+        "model": (evolve(CONFIG, model="plan.json"), LAYERS),
+    }.items():
+        write_bundle(tmp_path / name, other, layers)
+        with pytest.raises(InvalidBundle, match="other files of the model"):
+            read_bundle(tmp_path / name)

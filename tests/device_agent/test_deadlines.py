@@ -13,7 +13,8 @@ from device_agent.activation import State
 from device_agent.bundle import MODEL_TYPE, Bundle, TensorSpec, write_bundle
 from device_agent.deadlines import DEFAULTS_S, Deadlines, parse
 from device_agent.errors import ActivationOverdue, DeploymentConflict, InvalidRequest
-from device_agent.protocol import Event, Parity
+from device_agent.live import Checked
+from device_agent.protocol import Event
 from device_agent.runtimes.null import null_model
 from device_agent.store import Generation
 from tests.device_agent import trusted
@@ -56,11 +57,11 @@ class HangingLive(DirectLive):
         self.state: State | None = None
         self._hangs_in = state
 
-    async def preflight(self, generation: Generation) -> Parity:
+    async def preflight(self, generation: Generation) -> Checked:
         await self._maybe(State.PREFLIGHT)
         return await super().preflight(generation)
 
-    async def probe(self, name: str) -> Parity:
+    async def probe(self, name: str) -> Checked:
         await self._maybe(State.PROBING)
         return await DirectLive.preflight(self, self.live[name])
 

@@ -1,11 +1,20 @@
 """Accelerators as the kernel shows them."""
 
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from device_agent.device_nodes import DeviceNode, device_nodes, unlisted, why_closed
 
+ROOT = Path(__file__).resolve().parents[2]
+GROUP = 12345  # that nobody is in
 NPU_NODE = DeviceNode("/dev/accel/accel0", "npu", "Intel", "intel_vpu")
 
 
@@ -75,6 +84,51 @@ def test_a_node_that_may_not_be_opened() -> None:
     (found,) = unlisted([DeviceNode("/dev/accel/none", "npu", "Intel", "")], ["CPU"])
     assert "a worker may not open it (No such file or directory)" in found.problem
     assert "driver" not in found.problem
+
+
+@pytest.fixture
+def node() -> Iterator[Path]:
+    """A node that only root and a group may open; skips where none can be made."""
+    folder = Path(tempfile.mkdtemp(prefix="edge-node-"))  # pytest's own folders let nobody else in
+    try:
+        folder.chmod(0o755)
+        path = folder / "accel0"
+        try:
+            os.mknod(path, stat.S_IFCHR, os.makedev(1, 3))  # the numbers of /dev/null
+            os.chown(path, 0, GROUP)
+            path.chmod(0o660)  # whatever the umask took away
+        except PermissionError:
+            pytest.skip("making a device node needs root")
+        if why_closed(str(path)):
+            pytest.skip(f"no device nodes on the file system of {folder}")
+        yield path
+    finally:
+        shutil.rmtree(folder)
+
+
+# as a worker in a process does: namespaces of its own, no privileges, before it meets a model
+CONTAINED = """
+import os, sys
+from device_agent import confine, limits
+from device_agent.device_nodes import why_closed
+path, *groups = sys.argv[1:]
+os.setgroups([int(group) for group in groups])
+os.setgid(65534)
+os.setuid(65534)
+confine.separate([])
+confine.give_up(limits.Limits(1 << 30, 1 << 30), memory=False)
+print(why_closed(path) or "open")
+"""
+
+
+@pytest.mark.parametrize(("groups", "expected"), [((), "Permission denied"), ((GROUP,), "open")])
+def test_a_contained_worker_opens_what_its_user_may(
+    node: Path, groups: tuple[int, ...], expected: str
+) -> None:
+    """Neither namespaces nor a read-only view of the files take away what a group gives."""
+    command = [sys.executable, "-c", CONTAINED, str(node), *map(str, groups)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert expected == done.stdout.strip()
 
 
 @pytest.mark.parametrize("name", ["uevent", "vendor"])

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from device_agent import oip
+from device_agent import codec, contest, oip
 from device_agent.bundle import parse_config, parse_manifest
 from device_agent.errors import EdgeError, InvalidBundle, InvalidRequest, ProtocolError
 from device_agent.errors import from_json as error_from_json
 from device_agent.frames import Frame, read_blocking
+from device_agent.protocol import CompareRequest
 from device_agent.slots import Slots
 from device_agent.tensors import Tensor, pack, unpack
-from tests.device_agent.harness import make_bundle
+from tests.device_agent.harness import comparison, make_bundle
 
 COUNT = int(os.environ.get("EDGE_FUZZ", "1500"))
 TENSORS = {"a": Tensor("int8", (2, 3), bytes(6)), "b": Tensor("float32", (1,), bytes(4))}
@@ -77,12 +78,20 @@ def frames(data: bytes) -> None:
         pass
 
 
+def _comparison(data: bytes) -> None:
+    contest.check(codec.from_json(data, CompareRequest, where="body"))
+
+
 HEAD = json.dumps(INFER).encode()
+COMPARISON = json.dumps(
+    comparison() | {"candidates": [{"manifest_digest": "sha256:" + c * 64} for c in "ab"]}
+)
 PARSERS: dict[str, tuple[Callable[[bytes], object], bytes, type[EdgeError]]] = {
     "tensors": (unpack, pack(TENSORS), InvalidRequest),
     "frames": (frames, Frame({"kind": "x"}, b"abc").encode() * 2, ProtocolError),
     "errors": (error_from_json, json.dumps(EdgeError("x").to_json()).encode(), ProtocolError),
     "oip": (lambda data: oip.decode_request(data, None), HEAD, InvalidRequest),
+    "a comparison": (_comparison, COMPARISON.encode(), InvalidRequest),
     "oip binary": (lambda data: oip.decode_request(data, len(HEAD)), HEAD + b"ab", InvalidRequest),
 }
 

@@ -16,17 +16,18 @@ from device_agent.bundle import Bundle
 from device_agent.errors import (
     ActivationFailed,
     InvalidBundle,
+    InvalidRequest,
     ReplayedGeneration,
     Unsigned,
     WrongDevice,
 )
-from device_agent.protocol import Parity
+from device_agent.live import Checked
 from device_agent.records import RecordFile
 from device_agent.statement import Selector
 from device_agent.store import Generation
 from device_agent.trust import Offer
 from tests.device_agent.harness import AgentProcess, DirectLive, make_bundle
-from tests.device_agent.trusted import NAME, Device, World, keygen, public, send
+from tests.device_agent.trusted import NAME, Device, World, ask, keygen, public, send, sign
 
 
 def _slots(state: Path) -> None:
@@ -113,6 +114,26 @@ def test_replay(device: Device, bundles: list[Bundle], what: str) -> None:
     assert bundles[2].manifest_digest == device.active()
 
 
+def test_comparing_uses_up_no_generation(tmp_path: Path) -> None:
+    """Nothing is recorded: the winner is deployed with its very statement; then the loser's is worthless."""
+    with AgentProcess(tmp_path / "state") as agent:
+        world = World(tmp_path, agent)
+        before = world.standing()
+        other = make_bundle(tmp_path / "other", seed=4)
+        world.client.push(other)
+        texts = {bundle.manifest_digest: world.statement(bundle) for bundle in (world.next, other)}
+        winner, loser = ((digest, text, sign(text, world.signer)) for digest, text in texts.items())
+        for offered in (winner, loser, winner):
+            assert [None, None] == [row["error"] for row in ask(world, "compare", offered)["candidates"]]
+        with pytest.raises(InvalidRequest, match="processors"):  # admitted: it is the runtime that refuses
+            ask(world, "query", winner)
+        assert before == world.standing()
+        assert 3 == send(world.client, *winner)["status"]["generation"]
+        for route in ("compare", "query", "deploy"):
+            with pytest.raises(ReplayedGeneration):
+                ask(world, route, loser)
+
+
 def test_replay_after_kill(tmp_path: Path) -> None:
     """The same of a real agent that was killed after a rollback."""
     with AgentProcess(tmp_path / "state") as agent:
@@ -166,13 +187,13 @@ def test_changed_between_check_and_activation(tmp_path: Path, bundles: list[Bund
     """A file that is exchanged after it was verified, while the preflight runs, is not activated."""
 
     class Exchanging(DirectLive):
-        async def preflight(self, generation: Generation) -> Parity:
-            parity = await super().preflight(generation)
+        async def preflight(self, generation: Generation) -> Checked:
+            checked = await super().preflight(generation)
             path = generation.folder / file
             data = path.read_bytes()
             path.unlink()
             path.write_bytes(data + b" ")
-            return parity
+            return checked
 
     device = Device(tmp_path, Exchanging())
     device.push(bundles[0])

@@ -11,6 +11,7 @@ import pytest
 
 from device_agent.bundle import BundleConfig
 from device_agent.errors import InvalidRequest, RuntimeMissing, WorkerFailed
+from device_agent.isolation import Isolation
 from device_agent.protocol import BenchmarkRequest
 from device_agent.worker import Worker
 from tests.device_agent.harness import IN_PROCESS, make_bundle, null_samples
@@ -164,3 +165,87 @@ def test_worker_is_contained(config: BundleConfig, tmp_path: Path) -> None:
         assert Path("/") == (proc / "cwd").readlink()
 
     with_worker(config, tmp_path, use)
+
+
+def _files_of(pid: int) -> dict[str, bool]:
+    """The ordinary files that a process has open, by name, and whether it may write them."""
+    found = {}
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        path = file.readlink()
+        if path.is_file():
+            rows = Path(f"/proc/{pid}/fdinfo/{file.name}").read_text().split()
+            found[path.name] = bool(int(rows[rows.index("flags:") + 1], 8) & os.O_ACCMODE)
+    return found
+
+
+def test_worker_has_its_models_files_and_no_others(config: BundleConfig, tmp_path: Path) -> None:
+    """They come by descriptor, also where their folder is hidden; only a cache may be written to."""
+    hidden = Isolation(IN_PROCESS.limits, None, (str(tmp_path),))
+    files = {title: tmp_path / title for title in ("weights.bin", "more.bin")}
+    for file in files.values():
+        file.write_bytes(bytes(20 << 20))
+
+    async def run() -> None:
+        model, cache = tmp_path / config.model, tmp_path / "cache"
+        worker = await Worker.start("digits", model, hidden, files=files, cache=cache)
+        try:
+            expected = {config.model: False, "weights.bin": False, "more.bin": False, "cache": True}
+            assert expected == _files_of(worker.pid)
+            limits = Path(f"/proc/{worker.pid}/limits").read_text().splitlines()
+            (longest,) = [line.split()[3] for line in limits if line.startswith("Max file size")]
+            assert 2 * (40 << 20) < int(longest) < 2 * (40 << 20) + (2 << 20)
+            assert not os.path.ismount(tmp_path)
+            await worker.load(config)
+        finally:
+            await worker.stop()
+        assert (0, 0o666) == (cache.stat().st_size, cache.stat().st_mode & 0o777)
+
+    asyncio.run(run())
+
+
+def test_worker_that_cannot_have_its_files(config: BundleConfig, tmp_path: Path) -> None:
+    """Too many, or one that is missing: refused, and nothing is left open."""
+    model = tmp_path / config.model
+
+    async def run() -> None:
+        await (await Worker.start("digits", model, IN_PROCESS)).stop()  # what asyncio itself keeps open
+        before = sorted(Path("/proc/self/fd").iterdir())
+        many = {f"{index}.bin": model for index in range(9)}
+        with pytest.raises(WorkerFailed, match="too many files: got 9, expected <= 8"):
+            await Worker.start("digits", model, IN_PROCESS, files=many)
+        missing = {"a.bin": model, "b.bin": tmp_path / "not there"}
+        with pytest.raises(WorkerFailed, match="not there"):
+            await Worker.start("digits", model, IN_PROCESS, files=missing)
+        assert before == sorted(Path("/proc/self/fd").iterdir())
+
+    asyncio.run(run())
+
+
+def test_a_cache_that_cannot_be_made_is_done_without(config: BundleConfig, tmp_path: Path) -> None:
+    """The model is loaded all the same."""
+
+    async def run() -> None:
+        cache = tmp_path / "no folder" / "cache"
+        worker = await Worker.start("digits", tmp_path / config.model, IN_PROCESS, cache=cache)
+        try:
+            assert [config.model] == list(_files_of(worker.pid))
+            loaded = await worker.load(config)
+            assert (False, None, None) == (loaded.from_cache, loaded.first_load_ns, loaded.placement)
+        finally:
+            await worker.stop()
+
+    asyncio.run(run())
+
+
+def test_devices_of_runtimes(config: BundleConfig, tmp_path: Path) -> None:
+    """LiteRT has its CPU; the null runtime has nothing to tell; neither needs a model."""
+
+    async def use(worker: Worker) -> None:
+        (cpu,) = await worker.devices("litert")
+        assert ("CPU", "") == (cpu.name, cpu.problem)
+        with pytest.raises(InvalidRequest, match="no processors to tell of"):
+            await worker.devices("null")
+        with pytest.raises(InvalidRequest, match="no processors to tell of"):
+            await worker.query(config, ("CPU",))
+
+    with_worker(config, tmp_path, use, load=False)

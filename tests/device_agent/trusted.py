@@ -22,7 +22,7 @@ from device_agent.records import RecordFile
 from device_agent.statement import NAMESPACE, Selector, dumps, statement_of
 from device_agent.store import Store
 from device_agent.trust import Offer
-from tests.device_agent.harness import ROOT, AgentProcess, Client, DirectLive, make_bundle
+from tests.device_agent.harness import ROOT, AgentProcess, Client, DirectLive, comparison, make_bundle
 
 if sshsig.tool() is None:
     pytest.skip("no ssh-keygen: install openssh-client", allow_module_level=True)
@@ -61,6 +61,22 @@ def send(client: Client, digest: str, statement: str, signature: str, *, name: s
     """Ask for a deployment; the result."""
     body = {"manifest_digest": digest, "statement": statement, "signature": signature}
     return dict(list(client.events(f"/edge/v1/models/{name}/deploy", body))[-1]["result"])
+
+
+Offered = tuple[str, str, str]  # a manifest's digest, a statement, its signature
+
+
+def ask(world: World, route: str, offered: Offered, *, name: str = NAME) -> dict[str, Any]:
+    """Have a bundle deployed, compared with what is active, or its runtime asked; the result."""
+    request, beside = (
+        dict(zip(("manifest_digest", "statement", "signature"), values, strict=True))
+        for values in (offered, world.used[3])
+    )
+    path = f"/edge/v1/models/{name}/{route}"
+    if route == "query":
+        return dict(world.client.json("POST", path, {"bundle": request, "devices": ["CPU"]}))
+    body = request if route == "deploy" else comparison() | {"candidates": [beside, request]}
+    return dict(list(world.client.events(path, body))[-1]["result"])
 
 
 class World:

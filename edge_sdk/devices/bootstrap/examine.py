@@ -15,11 +15,9 @@ from targets.schema import Target
 
 LAST_PYTHON = (3, 13)  # later ones have no wheels of the runtimes yet
 AGENT_BYTES = 16 << 20  # two releases without runtimes
-RUNTIME_BYTES = {
-    "litert": 400 << 20,
-    "openvino": 600 << 20,
-    "tflite": 200 << 20,
-}  # two releases and the wheels they are unpacked from
+# two releases and the wheels they are unpacked from; the accelerators' plugins are in x86-64's OpenVINO alone
+RUNTIME_BYTES = {"litert": 400 << 20, "openvino": 550 << 20, "tflite": 200 << 20}
+SMALLER_BYTES = {("openvino", "aarch64"): 360 << 20}
 LEAST_RAM_BYTES = 200 << 20
 _COMPILED = frozenset(RUNTIME_BYTES)  # runtimes that come as compiled wheels
 
@@ -168,7 +166,9 @@ def _refusals(
             f"{launcher} is another program",
             f"Move it away (`pip uninstall edge-deployment-sdk` where pip made it): {launcher}.",
         )
-    need = AGENT_BYTES + sum(RUNTIME_BYTES.get(name, 0) for name in runtimes)
+    need = AGENT_BYTES + sum(
+        SMALLER_BYTES.get((name, facts.machine), RUNTIME_BYTES.get(name, 0)) for name in runtimes
+    )
     free = facts.opt_free_bytes if service == "system" else facts.home_free_bytes
     if free < need:
         yield no(

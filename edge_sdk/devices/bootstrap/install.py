@@ -199,12 +199,8 @@ def install(
     if before == wanted.id:
         info = _ask_agent(remote, where, ready.facts)
         if info is not None and info.release == wanted.id:
-            perform(
-                remote,
-                [] if upgrade else plan.set_up(where, ready.facts, wanted.python),
-                ready.facts,
-                progress,
-            )
+            anew = [*plan.set_up(where, ready.facts, wanted.python), *plan.reload(where)]
+            perform(remote, [] if upgrade else anew, ready.facts, progress)
             return _outcome(remote, "unchanged", ready, 0, info, upgrade=upgrade)
     try:
         sent = perform(remote, ready.steps, ready.facts, progress)

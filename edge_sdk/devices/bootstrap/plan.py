@@ -153,6 +153,13 @@ def set_up(where: Layout, facts: Facts, python: str) -> list[Step]:
     return steps
 
 
+def reload(where: Layout) -> list[Step]:
+    """Steps that let units count which were written anew: for workers to come, the agent keeps running."""
+    if where.service == "plain":
+        return []
+    return [Run("let systemd read the unit", (*_systemctl(where), "daemon-reload"), _root(where))]
+
+
 def start(where: Layout) -> list[Step]:
     """Steps that start the agent, now and, where there is systemd, at boot; restarted if it runs."""
     root = _root(where)
@@ -164,7 +171,7 @@ def start(where: Layout) -> list[Step]:
         ]
     control = _systemctl(where)
     steps: list[Step] = [
-        Run("let systemd read the unit", (*control, "daemon-reload"), root),
+        *reload(where),
         Run("start the agent at boot", (*control, "enable", UNIT), root),
         *(
             Run("let systemd start workers", (*control, "restart", workers.SOCKET), root)

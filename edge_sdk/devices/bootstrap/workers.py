@@ -70,6 +70,7 @@ RemoveOnStop=yes
 TriggerLimitIntervalSec=0
 """
 # OOMPolicy=continue: the keeper outlives its worker and says what it died of
+# LimitFSIZE: before it meets a model a worker sets hard and soft to this, or to what its cache may come to
 # WatchdogSec: a worker may stop its keeper, which is of the same user; systemd then ends both
 _TEMPLATE_TEXT = """\
 [Unit]
@@ -100,7 +101,7 @@ MemorySwapMax=0
 TasksMax=128
 LimitCORE=0
 LimitNOFILE=256
-LimitFSIZE=16M
+LimitFSIZE=16M:infinity
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 AmbientCapabilities=

@@ -68,3 +68,15 @@ def test_what_a_processor_has_not():
 def test_which_precisions_need_samples():
     """Those that quantise activations beforehand, and `auto`, which begins with one."""
     assert ["auto", "int8", "int16x8"] == [name for name in ("auto", *PRECISIONS) if calibrated(name)]
+
+
+def test_openvino_has_fewer():
+    """What a backend does not make is not there, whatever the processor computes in."""
+    openvino = registry.backend("openvino")
+    cpu = processor("int8", "float32")
+    assert ("int8", "weight-int8", "weight-int4", "float16", "float32") == precisions_of(cpu, openvino)
+    assert None is settled(Recipe("dynamic", "float"), cpu, openvino)
+    assert ("auto", ("float32",)) == (
+        settled(AUTO, cpu, openvino).precision,
+        settled(AUTO, cpu, openvino).steps,
+    )

@@ -41,6 +41,7 @@ _BODY = f"""<?xml version="1.0"?>
 
 def write(path: Path) -> Path:
     """Write `path` (an .xml) and the .bin beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".bin").write_bytes(WEIGHTS.tobytes())
     path.write_text(_BODY)
     return path

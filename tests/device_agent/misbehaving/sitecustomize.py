@@ -20,6 +20,7 @@ from device_agent.runtimes.base import DEFAULT
 from device_agent.runtimes.null import NullSession, _Model
 
 TRIGGER = 254  # the first byte of an input that makes a model misbehave
+RUNS = []  # one for each that was triggered
 
 
 def segfault():
@@ -139,6 +140,20 @@ def kill_everyone():
 
 def nothing():
     """Does not misbehave."""
+
+
+def segfault_later():
+    """Not in the golden samples: only when it is measured."""
+    RUNS.append(None)
+    if len(RUNS) > 4:
+        segfault()
+
+
+def hang_later():
+    """As `segfault_later`."""
+    RUNS.append(None)
+    if len(RUNS) > 4:
+        hang()
 
 
 def sleep():

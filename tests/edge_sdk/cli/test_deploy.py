@@ -71,6 +71,9 @@ def test_bench_of_what_is_deployed(run: Run, lasting: int, make_model: Run) -> N
     assert len(report["latencies_ns"]) >= 50
     assert (2, "toy", 1) == (report["latency_ns"]["threads"], report["name"], report["generation"])
     assert "p50" in run("bench", "toy", "--iterations", "50", "--seconds", "0").out
+    for options in (("--profile",), ("--hint", "throughput"), ("--streams", "2")):
+        refused = run("bench", "toy", *options, "--json", "-")
+        assert (2, "invalid_request", "null") == (refused.code, refused.json["code"], refused.json["where"])
 
 
 def test_removed_models_are_gone(run: Run, lasting: int, make_model: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import re
 import shutil
@@ -155,10 +156,13 @@ def test_doctor(run: Run, agent: Path, add: Callable[..., Any], tmp_path: Path) 
     assert 0 == add("kitchen", agent).code
     done = run("devices", "doctor", "kitchen", "--json", "-")
     assert 0 == done.code, done.out
+    # which finds processors of its own, where it is installed
+    openvino = ["openvino"] if importlib.util.find_spec("openvino") is not None else []
     assert [
-        "config", "name", "port", "host key", "login", "agent", "protocol", "runtimes", "disk", "trust",
-        "workers", "memory", "target",
+        "config", "name", "port", "host key", "login", "agent", "protocol", "runtimes", *openvino, "disk",
+        "trust", "workers", "memory", "target",
     ] == [check["name"] for check in done.json["checks"]]  # fmt: skip
+    assert all("CPU (" in check["message"] for check in done.json["checks"] if check["name"] == "openvino")
     text = run("devices", "doctor", "kitchen").out
     assert "ok    login" in text
     wrong = "armv7l" if platform.machine() != "armv7l" else "aarch64"

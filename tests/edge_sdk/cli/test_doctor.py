@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from device_agent.protocol import AgentInfo, MachineState
+from device_agent.protocol import AgentInfo, MachineState, RuntimeDevice, RuntimeInfo
 from edge_sdk.cli import checks
 from edge_sdk.devices import diagnosis
+from edge_sdk.devices.bootstrap.probe import Accelerator
+from targets.schema import load_target
 
 Run = Callable[..., Any]
 INFO = AgentInfo(
@@ -105,6 +107,49 @@ def test_disk_of_a_device(free: int, status: str) -> None:
     assert status == check.status
     assert "/var/lib/edge-agent on the device" in check.message
     assert ("edge remove" in check.next_step) == (status != "ok")
+
+
+def test_runtimes_that_a_board_may_have() -> None:
+    """The preferred one is needed; another is offered with what brings it, and too old it is a failure."""
+    board = load_target("rpi4")
+    litert, old = RuntimeInfo("litert", "2.3.0"), RuntimeInfo("openvino", "2024.1.0")
+    installed = evolve(INFO, release="0.1.0-a")
+
+    def check(info: AgentInfo, *found: RuntimeInfo) -> diagnosis.Check:
+        return diagnosis.runtimes(evolve(info, runtimes=found), board, "pi")
+
+    offered = check(installed, litert)
+    assert ("ok", "") == (offered.status, offered.next_step)
+    assert offered.message.endswith("openvino comes with `edge devices install pi --runtime openvino`")
+    assert "pip install 'edge-deployment-sdk[openvino]'" in check(INFO, litert).message
+    assert "litert 2.3.0, openvino 2026.4.1" == check(INFO, litert, evolve(old, version="2026.4.1")).message
+    too_old = check(installed, litert, old)
+    assert ("fail", True) == (too_old.status, "the target needs openvino >= 2025.4" in too_old.message)
+    assert ("fail", True) == ((none := check(installed)).status, "needs litert >= 2.3.0" in none.message)
+
+
+def test_processors_of_a_runtime() -> None:
+    """Each with what it computes in; one without a driver is a warning that says what is missing."""
+    cpu = RuntimeDevice("CPU", "a CPU", ("FP32", "INT8"))
+    npu = RuntimeDevice("NPU", "Intel NPU", (), "the kernel shows an NPU: its user-mode driver is missing")
+    good = diagnosis.processors("openvino", [cpu])
+    assert ("openvino", "ok", "CPU (a CPU: FP32, INT8)") == (good.name, good.status, good.message)
+    bad = diagnosis.processors("openvino", [cpu, npu])
+    assert ("warn", True) == (bad.status, bad.message.endswith(npu.problem))
+    assert "docs/bootstrap.md" in bad.next_step
+    assert "warn" == diagnosis.processors("openvino", []).status
+
+
+def test_accelerators_without_a_runtime() -> None:
+    """An NPU that OpenVINO could use is worth installing it; what no runtime could use is only named."""
+    npu = Accelerator("/dev/accel/accel0", "0x8086", "render", 0o660, openable=True)
+    gpu = evolve(npu, path="/dev/dri/renderD128", vendor="")
+    lacking = diagnosis.accelerators([npu, gpu], ["litert"], "box")
+    assert ("warn", "`edge devices install box --runtime openvino`.") == (lacking.status, lacking.next_step)
+    assert "could use /dev/accel/accel0" in lacking.message
+    assert "ok" == diagnosis.accelerators([npu, gpu], ["litert", "openvino"], "box").status
+    assert "none that a runtime here could use" in diagnosis.accelerators([gpu], ["litert"], "box").message
+    assert "the kernel shows none" == diagnosis.accelerators([], ["litert"], "box").message
 
 
 def test_an_agent_that_was_killed_is_no_failure(run: Run, state: Path) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from click.core import Option
 
+from converters import registry
 from converters.partition.types import Recipe
 from converters.quantize.ranges import METHODS
 from converters.quantize.scheme import AUTO, IO_KINDS, PRECISIONS
-from device_agent import codec
+from device_agent import codec, execution
 from device_agent.bundle import PLAN_TYPE, read_bundle
-from edge_sdk.cli import options
+from edge_sdk.cli import options, running
 from edge_sdk.cli.quantize import command
 from tests.models import data
 
@@ -274,5 +275,8 @@ def test_budgets_have_units(run: Run) -> None:
 def test_the_options_are_those_there_are() -> None:
     """What the command line names without importing it is what the quantiser has."""
     assert (AUTO, PRECISIONS, IO_KINDS) == (options.AUTO, options.PRECISIONS, options.IO_KINDS)
+    assert (execution.HINTS, execution.PRECISIONS) == (running.HINTS, running.INFERENCE_PRECISIONS)
     found = {param.name: param for param in command.params if isinstance(param, Option)}
-    assert list(METHODS) == list(found["ranges"].type.choices)
+    assert dict.fromkeys((*METHODS, *registry.backend("openvino").ranges)) == dict.fromkeys(
+        found["ranges"].type.choices
+    )

@@ -16,11 +16,13 @@ from device_agent.protocol import (
     Deployed,
     DeploymentStatus,
     MachineState,
+    OperatorTiming,
     Parity,
+    Profile,
     TensorParity,
 )
 from edge_sdk import pipeline
-from edge_sdk.report import text
+from edge_sdk.report import profile, text
 from edge_sdk.report.build import bench_report, convert_report, deploy_report, fidelity_report
 from edge_sdk.report.result import DeployReport
 from edge_sdk.saving import Saved
@@ -42,6 +44,18 @@ RESULT = BenchmarkResult(
     peak_rss_bytes=23_400_000,
     before=STATE,
     after=STATE,
+)
+
+PROFILE = Profile(
+    runs=20,
+    latency_ns=6000,
+    operators=(
+        OperatorTiming("quick", "Relu", "jit", "CPU", 500),
+        OperatorTiming("slow", "Convolution", "jit", "CPU", 3000),
+        OperatorTiming("middling", "Add", "ref", "CPU", 2000),
+    ),
+    unattributed_ns=500,
+    resolution_ns=1000,
 )
 
 
@@ -166,6 +180,63 @@ def test_bench_report_keeps_the_raw_latencies(capsys: pytest.CaptureFixture[str]
     assert [1_500_000, 1_600_000, 1_700_000] == found.to_json()["latencies_ns"]
     text.print_bench(found)
     assert "p50 1.6 ms, too few runs for an interval" in capsys.readouterr().out
+
+
+def test_a_bench_reports_keys_are_documented() -> None:
+    """The JSON of a benchmark and of its profile has the keys that docs/report-schema.md names."""
+    page = (Path(__file__).resolve().parents[3] / "docs/report-schema.md").read_text()
+    section = page.split("## `edge bench`", 1)[1].split("\n## ", 1)[0]
+    data = bench_report("local", attrs.evolve(RESULT, profile=PROFILE)).to_json()
+    documented = set(re.findall(r"`(\w+)`", section))
+    assert set() == {*data, *data["profile"], *data["profile"]["operators"][0]} - documented
+
+
+def test_a_profile_adds_up_to_its_latency(capsys: pytest.CaptureFixture[str]) -> None:
+    """The longest operators, the rest, what no operator accounts for: the total is what was measured."""
+    report = bench_report("local", attrs.evolve(RESULT, profile=PROFILE))
+    assert report.profile is not None
+    assert (6000, 1250) == (report.profile.latency_ns, report.profile.plain_latency_ns)
+    assert [
+        ("slow", "Convolution", "jit", "CPU", "3 us", "50.0 %"),
+        ("2 more", "", "", "", "2.5 us", "41.7 %"),
+        ("unattributed", "", "", "", "500 ns", "8.3 %"),
+        ("total", "", "", "", "6 us", "100.0 %"),
+    ] == profile.rows(report.profile, 1)
+    assert 5 == len(profile.rows(report.profile, 3))
+    text.print_bench(report, 1)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Means of 20 runs with counters, which took 6 us against 1.25 us without (+380.0 %)." in out
+    assert "Counters have a resolution of 1 us" in out
+    assert "Half the runs take 1.25 us at most: the machine was busy" in out
+    assert 2 == len(profile.notes(report.profile, 4001))
+
+
+def test_counters_that_say_too_much_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Operators that come to more than the latency leave less than nothing unattributed."""
+    over = attrs.evolve(PROFILE, latency_ns=5000, unattributed_ns=-500)
+    text.print_bench(bench_report("local", attrs.evolve(RESULT, profile=over)))
+    assert "unattributed -500 ns -10.0 %" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_cached_load_is_told_beside_the_first(
+    conversion: Conversion, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a deployment and of a benchmark, as text and as JSON; a load that compiled is told plainly."""
+    cached = attrs.evolve(RESULT, from_cache=True, first_load_ns=180_000_000)
+    found = deploy_report(conversion, bundle, "local", _deployed(bundle), cached, {})
+    assert (True, 180_000_000) == tuple(found.to_json()[key] for key in ("from_cache", "first_load_ns"))
+    text.print_deployment(found)
+    text.print_bench(bench_report("local", cached))
+    out = " ".join(capsys.readouterr().out.split())
+    assert 2 == out.count("loaded in 12.3 ms from the cache, first load 180 ms")
+    text.print_bench(bench_report("local", attrs.evolve(RESULT, first_load_ns=12_300_000)))
+    assert "the cache" not in capsys.readouterr().out
+
+
+def test_throughput_is_told_where_it_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """In runs per second."""
+    text.print_bench(bench_report("local", attrs.evolve(RESULT, runs_per_second=5740.12)))
+    assert "Throughput 5740 runs per second side by side" in " ".join(capsys.readouterr().out.split())
 
 
 def test_convert_report_names_its_files(conversion: Conversion, bundle: Bundle, tmp_path: Path) -> None:

@@ -65,6 +65,18 @@ def test_an_upgrade_with_systemd() -> None:
     assert not any("/usr/local/bin/edge-agent" in line or "edge-agent.service 644" in line for line in found)
 
 
+def test_units_written_anew_count_without_a_restart() -> None:
+    """systemd reads them again; where there is none, there is nothing to be read."""
+    device = facts("rpi4_bookworm")
+    (system,) = plan.reload(layout(device, "system"))
+    assert isinstance(system, Run)
+    assert ("root", ("systemctl", "daemon-reload")) == (system.user, system.command)
+    (user,) = plan.reload(layout(device, "user"))
+    assert isinstance(user, Run)
+    assert (None, ("systemctl", "--user", "daemon-reload")) == (user.user, user.command)
+    assert [] == plan.reload(layout(device, "plain"))
+
+
 def test_what_is_there_is_not_sent_again() -> None:
     """A release that the device has is only started."""
     existing = Installation("plain", "/home/pi/.local/share/edge-agent", WANTED.id, (WANTED.id,), ())

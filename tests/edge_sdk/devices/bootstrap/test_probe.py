@@ -43,7 +43,7 @@ def test_an_installation_is_found() -> None:
 
 
 def test_a_release_that_is_not_described() -> None:
-    """An installation of an older version, or one whose description is broken, is found without its wheels."""
+    """An older version's installation, or one whose description is broken, is found without its wheels."""
     line = "installed=plain|1.0|/home/pi/.local/share/edge-agent\n"
     for more in ("", "description=/home/pi/.local/share/edge-agent|{\n", "description=/opt/edge-agent|{}\n"):
         (found,) = probe.parse(line + more).installed
