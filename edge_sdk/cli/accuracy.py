@@ -108,7 +108,7 @@ def choosing(function: F) -> F:
             metavar="NAME",
             multiple=True,
             help="Mend the model so before rounding: split_heads, equalization, bias_correction, "
-            "weight_rounding, none; for OpenVINO smooth_quant, asymmetric, bias_correction, "
+            "weight_rounding, none; for OpenVINO smooth_quant, bias_correction, "
             "fast_bias_correction, none; repeatable. auto tries each, or those named here.",
         ),
         click.option(
