@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from converters.model import Model, Operator
+from converters.openvino.opened import OpenModel, OpenOperator
 from converters.openvino.roads import Road
-from converters.openvino.verdicts import condensed, refusals
+from converters.openvino.verdicts import accepted, condensed, refusals
 
 LISTED = """Exception from src/inference/src/cpp/core.cpp:84:
 Check 'false' failed at src/frontends/common_translators/src/unconverted_ops_report.cpp:151:
@@ -70,3 +71,15 @@ def test_condensed():
     """One line, no longer than a terminal takes, nothing twice."""
     assert "same" == condensed("same\n  same  \n")
     assert 300 == len(condensed("x" * 1000))
+
+
+def test_what_the_cpu_cannot_run():
+    """Operators that OpenVINO reads and its CPU plugin refuses are a no, at the operator they came from."""
+    named = (Operator(0, "A", "a"), Operator(1, "B", "b"))
+    source = Model(Path("m.xml"), "openvino", "0" * 64, 1, (), (), named, 0, None)
+    operators = (OpenOperator("a", "A", 0, ()), OpenOperator("b", "B", 0, ("a",)))
+    road = Road("its IR", "m.xml", {})
+    found = OpenModel(None, "m.xml", road, (), operators, ("b",), {"a": ("A",), "b": ("B",)}, "2026.4.1")
+    first, second = accepted(source, found)
+    assert (True, ("A",)) == (first.ok, first.becomes)
+    assert (False, "OpenVINO's CPU plugin cannot run B") == (second.ok, second.reason)

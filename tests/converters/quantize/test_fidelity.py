@@ -114,3 +114,14 @@ def test_tolerance_grows_with_the_range(conv):
         found = Fidelity("r", "d", 1, (OutputFidelity("output", None, None, 0.0, span),))
         artifact = with_seen_range(evolve(conv, tolerance={"output": 0.001}), found)
         assert expected == pytest.approx(artifact.tolerance["output"])
+
+
+def test_tolerance_of_other_kernels(conv):
+    """With other kernels the bound is twice what was seen, in steps; it does not grow with the range."""
+    spec = TensorSpec("output", "int8", (1, 2), None, Quantization((0.5,), (0,)))
+    kept = evolve(conv, tolerance={"output": 4.0}, outputs=(spec,), runtime="openvino")
+    found = Fidelity("litert 2.3.0", "d", 1, (OutputFidelity("output", None, 20.0, 3.0, 100.0),))
+    assert {"output": 12.0} == with_seen_range(kept, found).tolerance
+    assert {"output": 4.0} == with_seen_range(evolve(kept, runtime="litert"), found).tolerance
+    same = evolve(found, reference="openvino 2026.4.1")
+    assert {"output": 4.0} == with_seen_range(kept, same).tolerance
