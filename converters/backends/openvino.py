@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from converters.openvino import schemes
-from converters.openvino.opened import Refused, shared
+from converters.openvino.opened import Refusal, shared, taken
 from device_agent.bundle import Execution
 
 if TYPE_CHECKING:
@@ -40,10 +40,9 @@ class OpenVINOBackend:
         from converters.openvino import verdicts
         from converters.progress import silent
 
-        try:
-            opened = shared(model, silent)
-        except Refused as e:
-            return verdicts.refusals(model, e.roads)
+        opened = shared(model, silent)
+        if isinstance(opened, Refusal):
+            return verdicts.refusals(model, opened.roads)
         return verdicts.accepted(model, opened)
 
     def compile(
@@ -54,7 +53,7 @@ class OpenVINOBackend:
 
         if model.quantized is None and recipe.precision not in _PLAIN:
             return self.engine(model, calibration, progress).build(recipe.scheme).artifact
-        opened = shared(model, progress)
+        opened = taken(model, shared(model, progress))
         made = artifact_of(
             opened.save(fp16=model.quantized is None and _PLAIN[recipe.precision]),
             model,
@@ -71,9 +70,8 @@ class OpenVINOBackend:
         """What builds the model in any scheme, with NNCF."""
         from converters.openvino.engine import OpenVINOEngine
 
-        return OpenVINOEngine(
-            model, shared(model, progress), calibration, execution=EXECUTION, progress=progress
-        )
+        opened = taken(model, shared(model, progress))
+        return OpenVINOEngine(model, opened, calibration, execution=EXECUTION, progress=progress)
 
 
 backend = OpenVINOBackend()

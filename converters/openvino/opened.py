@@ -96,21 +96,41 @@ def files_in(folder: Path) -> Files:
     return Files((folder / "model.xml").read_bytes(), (folder / "model.bin").read_bytes())
 
 
-class Refused(UnsupportedOperator):
+@frozen
+class Refusal:
     """OpenVINO takes a model on none of its roads; `roads` holds what it said to each."""
 
-    roads: tuple[tuple[Road, str], ...] = ()
+    roads: tuple[tuple[Road, str], ...]
 
 
 def open_model(model: Model, progress: Progress) -> OpenModel:
-    """The source of a model as OpenVINO's, in a process of its own.
+    """The source of a model as OpenVINO's, in a process of its own; raises what `taken` and `reach` raise."""
+    return taken(model, reach(model, progress))
+
+
+def taken(model: Model, found: OpenModel | Refusal) -> OpenModel:
+    """What was opened; UnsupportedOperator where OpenVINO refused it."""
+    if isinstance(found, OpenModel):
+        return found
+    from converters.openvino.verdicts import condensed
+
+    raise UnsupportedOperator(
+        "OpenVINO cannot convert the model",
+        where=str(model.path),
+        got="; ".join(dict.fromkeys(condensed(message) for _, message in found.roads))
+        or "no road for this format",
+        next_step="`edge plan` shows each operator.",
+    )
+
+
+def reach(model: Model, progress: Progress) -> OpenModel | Refusal:
+    """Try every road to a model as OpenVINO's, in a process of its own.
 
     Args:
         model: from a reader.
         progress: told of reading.
 
     Raises:
-        Refused: OpenVINO cannot convert it.
         InvalidModel: the process died over it.
         MissingDependency: openvino is not installed.
     """
@@ -143,16 +163,7 @@ def open_model(model: Model, progress: Progress) -> OpenModel:
         process.close()
         raise
     process.close()
-    from converters.openvino.verdicts import condensed
-
-    error = Refused(
-        "OpenVINO cannot convert the model",
-        where=where,
-        got="; ".join(dict.fromkeys(condensed(message) for _, message in said)) or "no road for this format",
-        next_step="`edge plan` shows each operator.",
-    )
-    error.roads = tuple(said)
-    raise error
+    return Refusal(tuple(said))
 
 
 def operators_in(entries: Iterable[list[object]]) -> tuple[OpenOperator, ...]:
@@ -175,15 +186,18 @@ def _operator(entry: list[object]) -> OpenOperator:
 _cache: OrderedDict[tuple[object, ...], OpenModel] = OrderedDict()
 
 
-def shared(model: Model, progress: Progress) -> OpenModel:
-    """`open_model`, once for a model that is asked for again; the process ends when another one was opened.
+def shared(model: Model, progress: Progress) -> OpenModel | Refusal:
+    """`reach`, once for a model that is asked for again; the process ends when another one was opened.
 
     What is shared must not be closed, and its model in the child not be changed.
     """
     key = _key(model)
     found = _cache.pop(key, None)
     if found is None or not found.process.running:
-        found = open_model(model, progress)
+        reached = reach(model, progress)
+        if isinstance(reached, Refusal):
+            return reached
+        found = reached
     else:
         progress(_READING, 1, 1)
     _cache[key] = found
