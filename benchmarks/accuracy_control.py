@@ -40,7 +40,7 @@ from onnx import numpy_helper
 
 import edge_sdk
 from converters.artifact import opened
-from converters.quantize.fidelity import tensor_of
+from converters.quantize.accuracy.fidelity import tensor_of
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "tests/models"

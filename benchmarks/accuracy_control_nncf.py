@@ -21,7 +21,7 @@ import numpy as np
 import openvino as ov
 
 from converters.model import Model
-from converters.quantize.metrics import open_metric
+from converters.quantize.accuracy.metrics import open_metric
 from device_agent.bundle import TensorSpec
 
 OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1}

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
-from converters.quantize.calibration import Calibration
+from converters.quantize.samples.calibration import Calibration
 
 SIZE = 224
 # expansion, channels, repeats, stride of the first
@@ -105,8 +105,8 @@ def drawn(count: int) -> Calibration:
 def child(count: int) -> None:
     """Collect statistics of so many samples; print what it took as JSON."""
     from converters.graph.write import write
-    from converters.quantize.statistics import collect
-    from converters.quantize.tracing import Tracing
+    from converters.quantize.integer.statistics import collect
+    from converters.quantize.integer.tracing import Tracing
 
     graph, data = network(), drawn(count)
     model = write(graph)

@@ -34,7 +34,7 @@ from attrs import asdict, evolve, frozen
 import edge_sdk
 from converters import registry
 from converters.model import Model
-from converters.quantize.fidelity import array_of, runner, tensor_of
+from converters.quantize.accuracy.fidelity import array_of, runner, tensor_of
 from device_agent import runtimes
 
 ROOT = Path(__file__).resolve().parent.parent

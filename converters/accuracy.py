@@ -10,10 +10,10 @@ from attrs import evolve, frozen
 
 from converters.partition.planner import carried_out
 from converters.partition.types import Accuracy, Recipe
-from converters.quantize.calibration import Calibration
 from converters.quantize.engine import Apart
+from converters.quantize.samples.calibration import Calibration
 from converters.quantize.scheme import AUTO, STATIC, Scheme
-from converters.quantize.search import Goal
+from converters.quantize.search.types import Goal
 from device_agent.errors import AccuracyMissed, InvalidRequest, QuantizationError
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from converters.model import Model
     from converters.partition.types import Plan
     from converters.progress import Progress
+    from converters.quantize.accuracy.metrics.base import Metric
     from converters.quantize.engine import Built, Engine, Layer, LayerError
-    from converters.quantize.metrics.base import Metric
-    from converters.quantize.search import Candidate, Search
-    from converters.quantize.validation import Validation
+    from converters.quantize.samples.validation import Validation
+    from converters.quantize.search.types import Candidate, Search
 
 JUDGED_SAMPLES = 200  # of the calibration samples, where there are no others
 
@@ -70,8 +70,8 @@ def find(
         MetricError: the metric cannot judge the model's outputs, or needs labels that are not there.
         QuantizationError: nothing could be built.
     """
-    from converters.quantize import auto
-    from converters.quantize.metrics.choice import choose
+    from converters.quantize.accuracy.metrics.choice import choose
+    from converters.quantize.search import auto
 
     asked = plan.recipe.accuracy or Accuracy()
     judged = validation or on_calibration(calibration)
@@ -100,7 +100,7 @@ def find(
 
 def on_calibration(calibration: Calibration) -> Validation:
     """The calibration samples to judge on, without labels: at most `JUDGED_SAMPLES` from all over them."""
-    from converters.quantize.validation import Validation
+    from converters.quantize.samples.validation import Validation
 
     step = max(1, calibration.count // JUDGED_SAMPLES)
     count = min(JUDGED_SAMPLES, calibration.count)

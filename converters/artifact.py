@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from converters.quantize.quiet import quiet
+from converters.quiet import quiet
 from device_agent import runtimes
 from device_agent.bundle import Execution, TensorSpec
 from device_agent.runtimes.base import Options, Session

@@ -15,10 +15,8 @@ from converters.memory import hand_back
 from converters.model import Model
 from converters.partition.precisions import calibrated
 from converters.partition.types import Plan, Recipe, planned_inputs
-from converters.quantize import plausibility
-from converters.quantize.calibration import Calibration
-from converters.quantize.divergence import located
-from converters.quantize.fidelity import (
+from converters.quantize.accuracy.divergence import located
+from converters.quantize.accuracy.fidelity import (
     Fidelity,
     check_float,
     check_kept,
@@ -29,9 +27,11 @@ from converters.quantize.fidelity import (
     tolerance_of,
     with_seen_range,
 )
-from converters.quantize.recording import Recording, recorded
+from converters.quantize.accuracy.recording import Recording, recorded
+from converters.quantize.samples import plausibility
+from converters.quantize.samples.calibration import Calibration
+from converters.quantize.samples.sources import WAYS
 from converters.quantize.scheme import AUTO
-from converters.quantize.sources import WAYS
 from converters.rounding import to_be_run
 from device_agent import codec
 from device_agent.bundle import Preprocessing, TensorSpec
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
     from converters.backends.base import Backend
     from converters.progress import Progress
-    from converters.quantize.search import Search
-    from converters.quantize.validation import Validation
+    from converters.quantize.samples.validation import Validation
+    from converters.quantize.search.types import Search
 
 FIDELITY_SAMPLES = 200  # enough for a steady SNR; more would only make `convert` wait
 GOLDEN_SAMPLES = 4

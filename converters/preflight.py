@@ -18,8 +18,8 @@ from converters.graph.write import write
 from converters.model import Model
 from converters.partition import planner
 from converters.partition.types import Plan, Recipe
-from converters.quantize.assignment import FLOAT
-from converters.quantize.coverage import left_in_float
+from converters.quantize.integer.assignment import FLOAT
+from converters.quantize.integer.coverage import left_in_float
 from converters.readers.tflite import TfliteSource, graph_of, malformed
 from converters.verdict import Verdict
 from targets.schema import Target

@@ -151,7 +151,7 @@ def _shapes_at(graph: Graph, data: bytes, model: Model) -> list[tuple[int, ...]]
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     from converters.graph.opening import StaysFixed
-    from converters.quantize.quiet import quiet
+    from converters.quiet import quiet
 
     place = {name: index for index, name in enumerate(graph.tensors)}
     with quiet():

@@ -17,7 +17,7 @@ from attrs import evolve
 
 if TYPE_CHECKING:
     from converters.artifact import Artifact
-    from converters.quantize.fidelity import Fidelity
+    from converters.quantize.accuracy.fidelity import Fidelity
     from device_agent.bundle import Execution, TensorSpec
 
 UNITS = {"f32": 0.0, "f16": 2.0**-11, "bf16": 2.0**-8}  # unit roundoff; float32's is in every tolerance

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from converters.optimize import Optimization
     from converters.partition.types import Plan
     from converters.preflight import Preflight
-    from converters.quantize.fidelity import Fidelity
-    from converters.quantize.search import Search
+    from converters.quantize.accuracy.fidelity import Fidelity
+    from converters.quantize.search.types import Search
     from converters.verdict import Verdict
     from device_agent import __version__
     from device_agent.bundle import Bundle, Execution, TensorSpec
@@ -65,13 +65,13 @@ _HOMES = {
     "EdgeError": "device_agent.errors",
     "Execution": "device_agent.bundle",
     "Fastest": "edge_sdk.fastest",
-    "Fidelity": "converters.quantize.fidelity",
+    "Fidelity": "converters.quantize.accuracy.fidelity",
     "Model": "converters.model",
     "Optimization": "converters.optimize",
     "Plan": "converters.partition.types",
     "Preflight": "converters.preflight",
     "Quantization": "edge_sdk.quantization",
-    "Search": "converters.quantize.search",
+    "Search": "converters.quantize.search.types",
     "Selector": "device_agent.statement",
     "Signature": "edge_sdk.signature",
     "Target": "targets.schema",

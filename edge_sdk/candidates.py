@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from converters.convert import Conversion
     from converters.partition.types import Plan
     from converters.progress import Progress
-    from converters.quantize.calibration import Calibration
-    from converters.quantize.search import Search
+    from converters.quantize.samples.calibration import Calibration
+    from converters.quantize.search.types import Search
     from device_agent.protocol import AgentInfo
     from targets.schema import Target
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from converters.convert import Conversion
     from converters.model import Model
     from converters.partition.types import Plan
-    from converters.quantize.calibration import CalibrationSource
+    from converters.quantize.samples.calibration import CalibrationSource
     from device_agent.bundle import Bundle, Execution
     from device_agent.protocol import Compared
     from edge_sdk.devices.device import Deployment, Device

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from converters.optimize import Optimization
     from converters.partition.types import Plan
     from converters.preflight import Preflight
-    from converters.quantize.calibration import CalibrationSource
+    from converters.quantize.samples.calibration import CalibrationSource
     from device_agent.bundle import Bundle, Execution
     from device_agent.statement import Selector
     from edge_sdk.devices.device import Deployment, Device

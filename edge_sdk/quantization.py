@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from converters.artifact import Artifact
     from converters.convert import Conversion
     from converters.model import Model
-    from converters.quantize.calibration import CalibrationSource
-    from converters.quantize.search import Search
+    from converters.quantize.samples.calibration import CalibrationSource
+    from converters.quantize.search.types import Search
     from device_agent.bundle import Execution
     from edge_sdk.saving import Saved
     from targets.schema import Target

@@ -11,8 +11,8 @@ from device_agent.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from converters.model import Model
-    from converters.quantize.calibration import Calibration, CalibrationSource
-    from converters.quantize.validation import Validation
+    from converters.quantize.samples.calibration import Calibration, CalibrationSource
+    from converters.quantize.samples.validation import Validation
 
 
 def load(
@@ -39,7 +39,7 @@ def load(
         MetricError: labels that cannot be read, or are not as many as the samples.
         InvalidRequest: labels without samples, or for samples that can be read only once.
     """
-    from converters.quantize.calibration import load_calibration
+    from converters.quantize.samples.calibration import load_calibration
 
     samples = judged = None
     if validation is None and labels is not None and isinstance(calibration, Iterator):
@@ -52,7 +52,7 @@ def load(
         samples = load_calibration(calibration, model, preprocessing=preprocessing, progress=progress)
     given = calibration if validation is None and labels is not None else validation
     if given is not None:
-        from converters.quantize.validation import load_validation
+        from converters.quantize.samples.validation import load_validation
 
         judged = load_validation(given, model, labels=labels, preprocessing=preprocessing)
     elif labels is not None:

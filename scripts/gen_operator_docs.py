@@ -9,7 +9,7 @@ from pathlib import Path
 from converters.graph.ir import GraphOperator
 from converters.lowering import registry
 from converters.lowering.driver import lower as _lower  # noqa: F401 - importing it registers every lowering
-from converters.quantize import rules
+from converters.quantize.integer import rules
 from converters.quantize.scheme import STATIC
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "operators.md"

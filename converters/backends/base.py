@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from converters.artifact import Artifact
     from converters.model import Model
     from converters.partition.types import Recipe
-    from converters.quantize.calibration import Calibration
     from converters.quantize.engine import Engine
+    from converters.quantize.samples.calibration import Calibration
     from converters.verdict import Verdict
 
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from converters.artifact import Artifact
-from converters.quantize.quantizer import float_operators
+from converters.quantize.integer.quantizer import float_operators
 from device_agent.bundle import TensorSpec
 
 if TYPE_CHECKING:

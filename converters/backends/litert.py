@@ -9,8 +9,8 @@ from attrs import frozen
 
 from converters import registry, resizing
 from converters.memory import hand_back
-from converters.quantize.ranges import METHODS
-from converters.quantize.repairs import REPAIRS
+from converters.quantize.integer.ranges import METHODS
+from converters.quantize.integer.repairs import REPAIRS
 from converters.quantize.scheme import IO_KINDS, PRECISIONS
 from converters.verdict import Verdict
 from device_agent.errors import UnsupportedOperator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from converters.model import Model, Operator
     from converters.partition.types import Recipe
     from converters.progress import Progress
-    from converters.quantize.calibration import Calibration
-    from converters.quantize.litert_engine import LiteRTEngine
+    from converters.quantize.integer.litert_engine import LiteRTEngine
+    from converters.quantize.samples.calibration import Calibration
 
 LEAST_VERSION = "1.0.1"  # the first release of ai-edge-litert; every operator written here is older than it
 LEAST_TFLITE_VERSION = "2.14.0"  # the last release of tflite-runtime, and what is tried out
@@ -52,7 +52,7 @@ class LiteRTBackend:
 
     def judge(self, model: Model) -> tuple[Verdict, ...]:
         """What each source operator becomes after all rewrites, or why it cannot be lowered."""
-        from converters.quantize.coverage import integer_forms
+        from converters.quantize.integer.coverage import integer_forms
 
         graph, verdicts = registry.reader(model.format).lower(model)
         if graph is None:
@@ -103,7 +103,7 @@ class LiteRTBackend:
         Raises:
             UnsupportedOperator: an operator cannot be lowered.
         """
-        from converters.quantize.litert_engine import LiteRTEngine
+        from converters.quantize.integer.litert_engine import LiteRTEngine
 
         lowered = _lowered(model, progress)
         return LiteRTEngine(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from converters.artifact import Artifact
-from converters.quantize.ranges import METHODS
-from converters.quantize.repairs import REPAIRS
+from converters.quantize.integer.ranges import METHODS
+from converters.quantize.integer.repairs import REPAIRS
 from converters.quantize.scheme import IO_KINDS, PRECISIONS
 from converters.verdict import Verdict
 from device_agent.runtimes.null import null_model
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from converters.model import Model
     from converters.partition.types import Recipe
     from converters.progress import Progress
-    from converters.quantize.calibration import Calibration
     from converters.quantize.engine import Engine
+    from converters.quantize.samples.calibration import Calibration
 
 
 class NullBackend:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from converters.model import Model
     from converters.partition.types import Recipe
     from converters.progress import Progress
-    from converters.quantize.calibration import Calibration
     from converters.quantize.engine import Engine
+    from converters.quantize.samples.calibration import Calibration
     from converters.verdict import Verdict
 
 # OpenVINO takes bfloat16 by itself on CPUs that have it: host and device would differ

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from converters.model import Model
     from converters.openvino.opened import OpenModel
     from converters.progress import Progress
-    from converters.quantize.calibration import Calibration
+    from converters.quantize.samples.calibration import Calibration
     from device_agent.bundle import Execution
 
 FLOAT = "float32"

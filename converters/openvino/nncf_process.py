@@ -17,8 +17,8 @@ from converters.openvino import spooled
 from converters.openvino.integers import Node
 from converters.openvino.opened import Files, OpenOperator, files_in, open_model, operators_in
 from converters.openvino.schemes import SUBSET
-from converters.quantize.budget import held_by
-from converters.quantize.sources import WAYS
+from converters.quantize.samples.sources import WAYS
+from converters.quantize.search.budget import held_by
 from converters.readers import child
 from device_agent.errors import CalibrationError, InvalidModel, QuantizationError
 from device_agent.frames import Frame
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from converters.model import Model
     from converters.openvino.opened import OpenModel
     from converters.progress import Progress
-    from converters.quantize.calibration import Calibration
+    from converters.quantize.samples.calibration import Calibration
 
 QUANTIZE_SECONDS = 3600.0
 COMPARE_SECONDS = 300.0  # a sample

@@ -10,7 +10,7 @@ import numpy as np
 from device_agent.errors import CalibrationError
 
 if TYPE_CHECKING:
-    from converters.quantize.calibration import Calibration
+    from converters.quantize.samples.calibration import Calibration
 
 
 def write(calibration: Calibration, folder: Path, most: int) -> None:

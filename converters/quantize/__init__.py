@@ -1,1 +1,1 @@
-"""Calibration data, quantisation recipes, and the fidelity of what comes out."""
+"""Quantisation: schemes, what builds them, samples to calibrate and judge on, and the search that chooses."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from converters.model import Model, Operator
-from converters.quantize.fidelity import array_of, tensor_of
+from converters.quantize.accuracy.fidelity import array_of, tensor_of
 from converters.readers.files import content
 from converters.verdict import Verdict
 from device_agent import runtimes

@@ -17,7 +17,7 @@ from converters.convert import draw
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
 from converters.graph.passes.dead import remove_dead
 from converters.graph.write import write
-from converters.quantize.fidelity import tensor_of
+from converters.quantize.accuracy.fidelity import tensor_of
 from converters.readers.child import as_array
 from converters.readers.litert_process import LitertProcess
 from converters.shaping import Declared, Resolved, Shaping, resolve

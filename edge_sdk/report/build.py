@@ -31,7 +31,7 @@ from edge_sdk.report.result import (
 
 if TYPE_CHECKING:
     from converters.convert import Conversion
-    from converters.quantize.fidelity import Fidelity
+    from converters.quantize.accuracy.fidelity import Fidelity
     from edge_sdk.saving import Saved
     from edge_sdk.signature import Signature
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from converters.convert import Conversion
     from converters.partition.types import Recipe
     from converters.quantize.engine import LayerError
-    from converters.quantize.search import Candidate, Search
+    from converters.quantize.search.types import Candidate, Search
 
 WORST = 8  # layers shown: the JSON has them all
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from converters.quantize.search import Search
+from converters.quantize.search.types import Search
 from device_agent import codec
 from device_agent.bundle import Execution
 from device_agent.protocol import MachineState, OperatorTiming, PlacedOperator, TensorParity

@@ -12,8 +12,8 @@ from converters.artifact import Artifact
 from converters.backends.base import Backend
 from converters.model import Model
 from converters.partition.types import Recipe
-from converters.quantize.calibration import Calibration, load_calibration
-from converters.quantize.fidelity import runner
+from converters.quantize.accuracy.fidelity import runner
+from converters.quantize.samples.calibration import Calibration, load_calibration
 from converters.quantize.scheme import IO_KINDS, PRECISIONS
 from converters.shaping import Shaping
 

@@ -12,12 +12,12 @@ from converters.model import Model
 from converters.partition.planner import carried_out, plan
 from converters.partition.types import Recipe
 from converters.progress import silent
-from converters.quantize import search_key
-from converters.quantize.calibration import Calibration
+from converters.quantize.accuracy.metrics import open_metric
 from converters.quantize.engine import Fallback
-from converters.quantize.metrics import open_metric
+from converters.quantize.samples.calibration import Calibration
 from converters.quantize.scheme import Scheme
-from converters.quantize.search import Goal
+from converters.quantize.search import search_key
+from converters.quantize.search.types import Goal
 from converters.shaping import Shaping
 from device_agent.errors import QuantizationError
 from targets.schema import load_target

@@ -13,7 +13,7 @@ from converters.graph.write import write
 from converters.model import Model
 from converters.partition.planner import plan
 from converters.partition.types import Plan, Recipe
-from converters.quantize.calibration import load_calibration
+from converters.quantize.samples.calibration import load_calibration
 from converters.readers.onnx import reader
 from converters.readers.tflite import reader as tflite
 from converters.shaping import Shaping

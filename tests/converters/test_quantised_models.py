@@ -12,8 +12,8 @@ from converters.model import Model
 from converters.partition import planner
 from converters.partition.types import Recipe
 from converters.progress import silent
-from converters.quantize.calibration import load_calibration
-from converters.quantize.fidelity import check_kept, measure
+from converters.quantize.accuracy.fidelity import check_kept, measure
+from converters.quantize.samples.calibration import load_calibration
 from converters.readers.tflite import reader
 from converters.shaping import Shaping
 from device_agent.errors import FidelityError, InvalidRequest

@@ -10,7 +10,7 @@ from onnx import NodeProto, helper
 from converters import registry, resizing
 from converters.model import Model
 from converters.partition.types import Recipe
-from converters.quantize.fidelity import runner
+from converters.quantize.accuracy.fidelity import runner
 from converters.readers.onnx import reader
 from converters.shaping import Shaping
 from device_agent.errors import InvalidModel, InvalidRequest

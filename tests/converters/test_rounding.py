@@ -10,7 +10,7 @@ from converters import registry
 from converters.artifact import Artifact, opened
 from converters.convert import generated
 from converters.partition.types import Recipe
-from converters.quantize.fidelity import Fidelity, OutputFidelity, tensor_of
+from converters.quantize.accuracy.fidelity import Fidelity, OutputFidelity, tensor_of
 from converters.rounding import to_be_run
 from converters.shaping import Shaping
 from device_agent.bundle import Execution, Quantization, TensorSpec

@@ -9,7 +9,7 @@ from converters import registry
 from converters.model import Model
 from converters.partition.planner import plan
 from converters.partition.types import Recipe
-from converters.quantize.calibration import load_calibration
+from converters.quantize.samples.calibration import load_calibration
 from converters.shaping import Shaping
 from device_agent.errors import CalibrationError, UnsupportedOperator
 from targets.schema import load_target

@@ -12,7 +12,7 @@ from converters.convert import generated
 from converters.openvino import opened
 from converters.partition.types import Recipe
 from converters.progress import silent
-from converters.quantize.fidelity import check_float, check_kept, measure
+from converters.quantize.accuracy.fidelity import check_float, check_kept, measure
 from converters.registry import reader, reader_for
 from converters.shaping import Shaping
 from device_agent.errors import FidelityError, InvalidModel
@@ -98,7 +98,7 @@ def test_an_ir(tmp_path):
     assert ("MatMul",) == verdict.becomes
     artifact = backend.compile(model, FLOAT, None, silent)
     x = np.random.default_rng(0).random((3, 4), np.float32)
-    from converters.quantize.fidelity import runner
+    from converters.quantize.accuracy.fidelity import runner
 
     np.testing.assert_allclose(x @ ir.WEIGHTS, runner(artifact)({"image": x})["scores"], rtol=1e-6)
     path.with_suffix(".bin").unlink()

@@ -17,8 +17,8 @@ from converters.artifact import Artifact
 from converters.convert import generated
 from converters.model import Model
 from converters.partition.types import Recipe
-from converters.quantize.calibration import Calibration, load_calibration
-from converters.quantize.fidelity import check_float, measure, runner
+from converters.quantize.accuracy.fidelity import check_float, measure, runner
+from converters.quantize.samples.calibration import Calibration, load_calibration
 from converters.shaping import Shaping
 
 pytestmark = pytest.mark.zoo

@@ -11,8 +11,8 @@ from converters.convert import convert
 from converters.model import Model
 from converters.partition.planner import plan
 from converters.partition.types import Recipe
-from converters.quantize.calibration import load_calibration
-from converters.quantize.fidelity import runner
+from converters.quantize.accuracy.fidelity import runner
+from converters.quantize.samples.calibration import load_calibration
 from converters.readers.onnx import reader
 from converters.shaping import Shaping
 from device_agent.errors import CalibrationError

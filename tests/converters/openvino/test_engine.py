@@ -14,16 +14,16 @@ from converters.model import Model
 from converters.openvino.engine import OpenVINOEngine
 from converters.openvino.opened import OpenModel, open_model
 from converters.progress import silent
-from converters.quantize import auto
-from converters.quantize.budget import resident_bytes
-from converters.quantize.calibration import Calibration, load_calibration
+from converters.quantize.accuracy.fidelity import runner
+from converters.quantize.accuracy.metrics.choice import choose
 from converters.quantize.engine import Apart
-from converters.quantize.fidelity import runner
-from converters.quantize.metrics.choice import choose
+from converters.quantize.samples.calibration import Calibration, load_calibration
+from converters.quantize.samples.validation import load_validation
 from converters.quantize.scheme import Scheme
-from converters.quantize.search import Goal
-from converters.quantize.timing import Stopwatch
-from converters.quantize.validation import load_validation
+from converters.quantize.search import auto
+from converters.quantize.search.budget import resident_bytes
+from converters.quantize.search.timing import Stopwatch
+from converters.quantize.search.types import Goal
 from converters.shaping import Shaping
 from device_agent.bundle import Execution
 from device_agent.errors import CalibrationError, InvalidRequest, QuantizationError

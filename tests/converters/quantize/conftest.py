@@ -8,12 +8,12 @@ import pytest
 
 from converters.graph.ir import Graph, GraphOperator, GraphTensor
 from converters.model import Model
-from converters.quantize.calibration import Calibration
-from converters.quantize.prepared import Prepared
-from converters.quantize.ranges import choose
-from converters.quantize.statistics import collect
+from converters.quantize.integer.prepared import Prepared
+from converters.quantize.integer.ranges import choose
+from converters.quantize.integer.statistics import collect
+from converters.quantize.samples.calibration import Calibration
 from device_agent.bundle import TensorSpec
-from tests.converters.quantize.older_runtime import OlderRuntime
+from tests.converters.quantize.integer.older_runtime import OlderRuntime
 
 CONV = {"padding": "SAME", "strideW": 1, "strideH": 1, "dilationWFactor": 1, "dilationHFactor": 1}
 

@@ -21,7 +21,7 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
 import edge_sdk  # noqa: E402 - after what may skip
 from converters.graph.read import read as read_graph  # noqa: E402
-from converters.quantize.fidelity import runner  # noqa: E402
+from converters.quantize.accuracy.fidelity import runner  # noqa: E402
 from converters.readers import torch_archive  # noqa: E402
 from converters.readers.torch import reader  # noqa: E402
 from converters.shaping import Shaping  # noqa: E402

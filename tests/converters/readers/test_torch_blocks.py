@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree  # noqa: E402
 
 from converters.backends.litert import backend  # noqa: E402
 from converters.partition.types import Recipe  # noqa: E402
-from converters.quantize.fidelity import runner  # noqa: E402
+from converters.quantize.accuracy.fidelity import runner  # noqa: E402
 from converters.readers import onnx  # noqa: E402
 from converters.shaping import Shaping  # noqa: E402
 from tests.converters.readers.torch_blocks import IMAGES, TOKENS, Blocks  # noqa: E402

@@ -12,7 +12,7 @@ from click.core import Option
 
 from converters import registry
 from converters.partition.types import Recipe
-from converters.quantize.ranges import METHODS
+from converters.quantize.integer.ranges import METHODS
 from converters.quantize.scheme import AUTO, IO_KINDS, PRECISIONS
 from device_agent import codec, execution
 from device_agent.bundle import PLAN_TYPE, read_bundle

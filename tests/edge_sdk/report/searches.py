@@ -2,10 +2,10 @@
 
 from attrs import evolve
 
+from converters.quantize.accuracy.metrics.base import Judgement
 from converters.quantize.engine import Effect, Fallback, LayerError
-from converters.quantize.metrics.base import Judgement
 from converters.quantize.scheme import Scheme
-from converters.quantize.search import Candidate, Culprit, Goal, Search
+from converters.quantize.search.types import Candidate, Culprit, Goal, Search
 
 PLAIN = Candidate(
     1, "plain int8", Scheme(), False, "a drop of 6.00 points, 0.5 allowed", 92.0,

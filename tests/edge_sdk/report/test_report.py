@@ -9,7 +9,7 @@ import pytest
 
 from converters.artifact import Artifact
 from converters.convert import Conversion
-from converters.quantize.fidelity import Fidelity, OutputFidelity
+from converters.quantize.accuracy.fidelity import Fidelity, OutputFidelity
 from device_agent.bundle import Bundle
 from device_agent.protocol import (
     BenchmarkResult,

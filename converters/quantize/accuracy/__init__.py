@@ -1,0 +1,1 @@
+"""How near a compiled model comes to its source: output by output, and by a metric."""

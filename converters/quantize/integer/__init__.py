@@ -1,0 +1,1 @@
+"""Integer graphs: what activations hold, what every operator becomes, and what is mended before."""

@@ -1,0 +1,1 @@
+"""The search for the fastest scheme that keeps the accuracy."""
