@@ -68,6 +68,7 @@ class _Worker:
 
 def main() -> None:
     """Keep one worker; ends with it."""
+    _feed()  # a starved machine has taken its time to come here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is the agent's to handle
     control = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -161,19 +162,19 @@ def _tend(control: socket.socket, worker: _Worker) -> Ending:
     poll = select.poll()
     poll.register(control, POLLRDHUP | select.POLLHUP)
     poll.register(end_of_child, select.POLLIN)
-    notify = os.environ.get("NOTIFY_SOCKET")
-    step_s = WATCH_S if worker.count_up_to is not None else FEED_S if notify else None
+    step_s = WATCH_S if worker.count_up_to is not None else FEED_S if "NOTIFY_SOCKET" in os.environ else None
     began_with = _memory_kills()
     own = tree.own_pid()
-    fed = 0.0
+    fed = time.monotonic()
+    _feed()
     while not (ready := poll.poll(None if step_s is None else step_s * 1000)):
         most = worker.count_up_to
         if most is not None and tree.tasks(own, most) >= most:
             worker.limit = TOO_MANY_TASKS
             break
-        if notify and time.monotonic() - fed >= FEED_S:
+        if time.monotonic() - fed >= FEED_S:
             fed = time.monotonic()
-            _feed(notify)
+            _feed()
     if not any(file == end_of_child for file, _ in ready):
         os.kill(worker.pid, signal.SIGKILL)
     _, status = os.waitpid(worker.pid, 0)
@@ -194,7 +195,11 @@ def _memory_kills() -> int:
     return int(rows.get("oom_kill", "0"))
 
 
-def _feed(address: str) -> None:
+def _feed() -> None:
+    """Tell systemd, where it asks, that this keeper lives."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
     name = "\0" + address[1:] if address.startswith("@") else address
     # where it cannot be told, systemd draws its own conclusions
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

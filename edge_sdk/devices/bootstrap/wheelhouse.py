@@ -33,7 +33,7 @@ FETCH_TIMEOUT_S = 1800
 DISTRIBUTIONS = {"litert": "ai-edge-litert", "openvino": "openvino", "tflite": "tflite-runtime"}
 # distributions that this machine may do without: the extra whose versions a device then gets the newest of
 EXTRAS = {"openvino": "openvino"}
-OPENVINO_GLIBC = {"aarch64": "2.35", "x86_64": "2.28"}  # of 2026.4: https://pypi.org/project/openvino/#files
+OPENVINO_GLIBC = {"aarch64": "2.35", "x86_64": "2.28"}  # of the wheels of 2026.4
 # declared dependencies that no device needs: OpenVINO's telemetry, which would reach for the network
 LEFT_OUT = ("openvino_telemetry",)
 # the last release, and the last NumPy whose binary interface it was compiled for
