@@ -6,9 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from device_agent.bundle import (
     GOLDEN_INPUTS_TYPE,
@@ -25,11 +23,16 @@ from device_agent.runtimes.openvino import OpenVINO
 from device_agent.runtimes.openvino_package import package
 from device_agent.tensors import DTYPES, Tensor, pack
 
+if TYPE_CHECKING:  # where the agent is tested alone there is none
+    pass
+
 F32 = Execution(precision="f32")
 
 
 def convolution(folder: Path) -> Path:
     """`net.xml` with `net.bin`: pixels float32[1, 3, 8, 8] -> scores float32[1, 4], its weights in fp16."""
+    import numpy as np
+
     openvino = package()
     from openvino import opset13 as ops  # only of the package that `package()` has imported
 
@@ -47,6 +50,8 @@ def convolution(folder: Path) -> Path:
 
 def doubled(folder: Path, dtype: str) -> Path:
     """`<dtype>.xml`: x dtype[?, 3] -> y, x twice below each other (of bool: turned over)."""
+    import numpy as np
+
     openvino = package()
     from openvino import opset13 as ops
 
@@ -67,12 +72,16 @@ def options(path: Path, execution: Execution | None = F32, **others: Any) -> Opt
 
 def ones(shape: tuple[int, ...], dtype: str = "float32") -> Tensor:
     """A tensor of ones, an open size being 1."""
+    import numpy as np
+
     array = np.ones([1 if size < 0 else size for size in shape], dtype)
     return Tensor(dtype, array.shape, array.tobytes())
 
 
 def array_of(tensor: Tensor) -> Any:
     """A tensor as an array."""
+    import numpy as np
+
     return np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape)
 
 
@@ -115,6 +124,8 @@ def bundle(folder: Path, path: Path, *, execution: Execution = F32, name: str = 
 
 
 def _sample(shape: tuple[int, ...], dtype: str, seed: int) -> Tensor:
+    import numpy as np
+
     count = math.prod(shape)
     array = np.random.default_rng(seed).random(count).astype(dtype).reshape(shape)
     return Tensor(dtype, shape, array.tobytes()[: count * DTYPES[dtype][2]])
