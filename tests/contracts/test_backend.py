@@ -16,15 +16,23 @@ from converters.quantize.accuracy.fidelity import runner
 from converters.quantize.samples.calibration import Calibration, load_calibration
 from converters.quantize.scheme import IO_KINDS, PRECISIONS
 from converters.shaping import Shaping
+from tests.conftest import needs
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits"
 NAMES = sorted(entry.name for entry in entry_points(group=registry.BACKENDS))
 RECIPES = [Recipe("float32", "float"), Recipe("int8", "integer"), Recipe("int8", "float")]
 
 
+def opened(name: str) -> Backend:
+    """The backend; the test is skipped without the package that it converts with."""
+    if name == "openvino":
+        needs("openvino", "nncf", extra="openvino")
+    return registry.backend(name)
+
+
 @pytest.fixture(params=NAMES)
 def backend(request) -> Backend:
-    return registry.backend(request.param)
+    return opened(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,7 @@ def test_compiling_twice_gives_the_same_file(backend, model, calibration, recipe
 @pytest.mark.parametrize("name", [name for name in NAMES if registry.backend(name).computes])
 def test_what_computes_computes_the_model(name, model, calibration):
     """A backend that says it computes gives the source's answers in float32."""
-    backend = registry.backend(name)
+    backend = opened(name)
     _, reference = registry.reader("onnx").reference(model)
     run = runner(compiled(backend, model, Recipe("float32", "float"), None))
     for sample in calibration.samples():
