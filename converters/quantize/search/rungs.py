@@ -89,7 +89,7 @@ def ceiling(space: Space, history: Sequence[Tried]) -> tuple[int | None, str]:
 
 
 def without_exceptions(space: Space, history: Sequence[Tried]) -> Rung:
-    """Plain int8, then all repairs at once, other ranges, and single repairs.
+    """Plain int8, then all repairs at once, other ranges, single repairs, and those with other ranges.
 
     Repairs help each other: of a network of the usual kind equalisation alone gains little, with biases
     corrected after it a good deal. So all come first, and what one of them spoils shows where it is left out.
@@ -114,6 +114,24 @@ def without_exceptions(space: Space, history: Sequence[Tried]) -> Rung:
                 return
     else:
         yield from _one_by_one(space, history, start)
+    yield from _crossed(space, history, first)
+
+
+def _crossed(space: Space, history: Sequence[Tried], first: Tried) -> Rung:
+    """Each way to choose ranges with each repair alone, where some candidate is not sure to miss the goal.
+
+    On few samples a handful of them decides, which any of these may get right without an operator in float.
+    """
+    for method in space.ranges:
+        for repair in space.repairs:
+            near = (
+                t for t in history if t.judgement is not None and t.judgement.lower <= space.goal.max_drop
+            )
+            if done(space, history) or next(near, None) is None:
+                return
+            scheme = evolve(first.scheme, ranges=method, repairs=(repair,))
+            if all(tried.scheme.key != scheme.key for tried in history):
+                yield Try(f"ranges: {method}, repair: {repair}", scheme)
 
 
 def _one_by_one(space: Space, history: Sequence[Tried], start: Tried) -> Rung:
